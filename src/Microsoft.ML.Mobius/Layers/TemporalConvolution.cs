@@ -1,0 +1,74 @@
+using TorchSharp;
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Layers;
+
+/// <summary>
+/// TC of method.md: x + four times (group norm, SiLU, convolution (3, 1, 1) over the frames), diffusers' TemporalConvLayer. The last convolution
+/// starts at zero, so the layer starts as the identity.
+/// </summary>
+internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
+{
+    [ComponentName(Name = "conv1")] private readonly FrameConvolution _conv1;
+    [ComponentName(Name = "conv2")] private readonly FrameConvolution _conv2;
+    [ComponentName(Name = "conv3")] private readonly FrameConvolution _conv3;
+    [ComponentName(Name = "conv4")] private readonly FrameConvolution _conv4;
+
+    public TemporalConvolution(int channels, int groups, double dropout = 0) : base(nameof(TemporalConvolution))
+    {
+        _conv1 = new FrameConvolution(channels, groups, dropout: null);
+        _conv2 = new FrameConvolution(channels, groups, dropout);
+        _conv3 = new FrameConvolution(channels, groups, dropout);
+        _conv4 = new FrameConvolution(channels, groups, dropout);
+        _conv4.StartAtZero();
+        RegisterComponents();
+    }
+
+    /// <param name="x">[B·F, C, h, w].</param>
+    /// <param name="frames">F.</param>
+    /// <returns>[B·F, C, h, w].</returns>
+    public override Tensor forward(Tensor x, long frames)
+    {
+        using var scope = NewDisposeScope();
+        long height = x.shape[2], width = x.shape[3];
+        var video = x.reshape(-1, frames, x.shape[1], height * width).transpose(1, 2);   // [B, C, F, h·w]
+        var h = _conv4.call(_conv3.call(_conv2.call(_conv1.call(video))));
+        return (x + h.transpose(1, 2).reshape(x.shape)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Norm, SiLU, dropout, convolution. The kernel (3, 1, 1) never looks sideways, so the h·w positions are one axis and a 2D kernel (3, 1) does it.
+    /// Keys are those of diffusers' Sequential: the convolution is number 2, or 3 where a dropout stands before it.
+    /// </summary>
+    private sealed class FrameConvolution : nn.Module<Tensor, Tensor>
+    {
+        private readonly GroupNorm _norm;
+        private readonly Conv3d _convolution;
+        private readonly double _dropout;
+
+        public FrameConvolution(int channels, int groups, double? dropout) : base(nameof(FrameConvolution))
+        {
+            _dropout = dropout ?? 0;
+            _norm = Norms.Group(groups, channels, 1e-5);
+            _convolution = nn.Conv3d(channels, channels, (3, 1, 1), padding: (1, 0, 0));
+            register_module("0", _norm);
+            register_module(dropout is null ? "2" : "3", _convolution);
+        }
+
+        public void StartAtZero()
+        {
+            nn.init.zeros_(_convolution.weight!);
+            nn.init.zeros_(_convolution.bias!);
+        }
+
+        public override Tensor forward(Tensor x)
+        {
+            var h = nn.functional.silu(_norm.call(x));
+            if (training && _dropout > 0)
+                h = nn.functional.dropout(h, _dropout, training: true);
+            return nn.functional.conv2d(h, _convolution.weight!.squeeze(-1), _convolution.bias, padding: [1, 0]);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+using TorchSharp;
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Layers;
+
+/// <summary>x + attn1, x + attn2, x + ff, each after its own layer norm: diffusers' BasicTransformerBlock.</summary>
+internal sealed class TransformerBlock : nn.Module<Tensor, Tensor?, Tensor>
+{
+    [ComponentName(Name = "norm1")] private readonly LayerNorm _norm1;
+    [ComponentName(Name = "attn1")] private readonly Attention _attention1;
+    [ComponentName(Name = "norm2")] private readonly LayerNorm _norm2;
+    [ComponentName(Name = "attn2")] private readonly Attention _attention2;
+    [ComponentName(Name = "norm3")] private readonly LayerNorm _norm3;
+    [ComponentName(Name = "ff")] private readonly FeedForward _feedForward;
+
+    /// <param name="channels">Width.</param>
+    /// <param name="heads">Attention heads.</param>
+    /// <param name="contextChannels">Width of the states attn2 attends to; null makes attn2 a second self-attention, as in temporal layers.</param>
+    public TransformerBlock(int channels, int heads, int? contextChannels) : base(nameof(TransformerBlock))
+    {
+        _norm1 = nn.LayerNorm(channels);
+        _attention1 = new Attention(channels, heads);
+        _norm2 = nn.LayerNorm(channels);
+        _attention2 = new Attention(channels, heads, contextChannels);
+        _norm3 = nn.LayerNorm(channels);
+        _feedForward = new FeedForward(channels);
+        RegisterComponents();
+    }
+
+    /// <param name="x">[B·r, M, C].</param>
+    /// <param name="context">[B, N, D], or null where attn2 is a self-attention.</param>
+    public override Tensor forward(Tensor x, Tensor? context = null)
+    {
+        x = x + _attention1.call(_norm1.call(x), null);
+        x = x + _attention2.call(_norm2.call(x), context);
+        return x + _feedForward.call(_norm3.call(x));
+    }
+}

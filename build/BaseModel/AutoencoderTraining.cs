@@ -1,0 +1,44 @@
+using Microsoft.ML.Mobius.Autoencoder;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.BaseModel;
+
+/// <summary>Trains the autoencoder on drawings: |x - x'| + (x - x')² + a small KL term, with a cosine schedule.</summary>
+internal static class AutoencoderTraining
+{
+    private const double KlWeight = 1e-4;
+
+    public static AutoencoderKl Train(AutoencoderKlConfig config, ImageSource images, int steps, int batch, double learningRate, Action<string> say)
+    {
+        var autoencoder = new AutoencoderKl(config);
+        using var optimizer = optim.AdamW(autoencoder.parameters(), lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0);
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        double recent = 0;
+        for (int step = 1; step <= steps; step++)
+        {
+            using var scope = NewDisposeScope();
+            double rate = learningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+            foreach (var group in optimizer.ParamGroups)
+                group.LearningRate = rate;
+
+            var x = images.Next(batch);
+            var (mean, logVariance) = autoencoder.Posterior(x);
+            var z = mean + logVariance.mul(0.5).exp() * randn_like(mean);
+            var error = autoencoder.DecodeUnscaled(z) - x;
+            var squared = error.square().mean();
+            var kl = (mean.square() + logVariance.exp() - 1 - logVariance).mean().mul(0.5);
+            var loss = error.abs().mean() + squared + KlWeight * kl;
+
+            optimizer.zero_grad();
+            loss.backward();
+            nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0);
+            optimizer.step();
+
+            recent = step == 1 ? squared.item<float>() : 0.98 * recent + 0.02 * squared.item<float>();
+            if (step % 100 == 0 || step == 1)
+                say($"autoencoder step {step}/{steps}  psnr {10 * Math.Log10(4 / recent):F2} dB  kl {kl.item<float>():F2}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
+        }
+        return autoencoder;
+    }
+}

@@ -1,0 +1,2 @@
+Console.Error.WriteLine("usage: --out FOLDER");
+return 1;

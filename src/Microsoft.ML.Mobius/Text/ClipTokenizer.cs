@@ -1,0 +1,163 @@
+using System.Text;
+using System.Text.Json;
+using Microsoft.ML.Tokenizers;
+
+namespace Microsoft.ML.Mobius.Text;
+
+/// <summary>Turns a caption into CLIP's token ids, exactly as transformers' CLIPTokenizer without ftfy does.</summary>
+/// <remarks>
+/// The text is cleaned and split by <see cref="ClipWords"/>; each word becomes UTF-8 bytes, each byte a printable character, and
+/// byte-pair merges join them, the word's last piece bearing the suffix &lt;/w&gt;. Thread-safe.
+/// </remarks>
+internal sealed class ClipTokenizer
+{
+    public const string StartOfText = "<|startoftext|>";
+    public const string EndOfText = "<|endoftext|>";
+    public const string EndOfWord = "</w>";
+    public const int DefaultMaxLength = 77;
+
+    private const int MaxMerges = 49152 - 256 - 2;      // transformers reads no more, however long the file
+    private readonly string _vocabText;
+    private readonly string _mergesText;
+    private readonly BpeTokenizer _pairs;
+    private readonly int _start;
+    private readonly int _end;
+    private readonly int _pad;
+
+    private ClipTokenizer(string vocabText, string mergesText, string padToken, int maxLength)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, 3);
+        (_vocabText, _mergesText, PadToken, MaxLength) = (vocabText, mergesText, padToken, maxLength);
+        var vocabulary = Vocabulary(vocabText);
+        VocabularySize = vocabulary.Values.Max() + 1;
+        int IdOf(string token) => vocabulary.TryGetValue(token, out int id) ? id
+            : throw new InvalidDataException($"vocab.json has {vocabulary.Count} tokens, but '{token}' is not among them.");
+        (_start, _end, _pad) = (IdOf(StartOfText), IdOf(EndOfText), IdOf(padToken));
+        foreach (char symbol in ClipBytes.Symbols)
+            _ = (IdOf(symbol.ToString()), IdOf(symbol + EndOfWord));
+        try
+        {
+            // The first line is the version, not a merge.
+            var merges = mergesText.Trim().Split('\n').Skip(1).Take(MaxMerges).Select(line => line.TrimEnd('\r'));
+            _pairs = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges, EndOfWordSuffix = EndOfWord });
+        }
+        catch (Exception e) when (e is InvalidOperationException or ArgumentException)
+        {
+            throw new InvalidDataException($"merges.txt does not fit vocab.json: {e.Message}", e);
+        }
+    }
+
+    /// <summary>What fills the ids after the end token; its text within a caption is a token of its own. The default is the end token.</summary>
+    public string PadToken { get; }
+
+    /// <summary>The number of ids of each caption, start and end token included; 77 by default.</summary>
+    public int MaxLength { get; }
+
+    /// <summary>One more than the highest id.</summary>
+    public int VocabularySize { get; }
+
+    /// <summary>Reads CLIP's two files; the streams stay open.</summary>
+    /// <exception cref="InvalidDataException">A file is damaged, or the vocabulary lacks a byte or a special token.</exception>
+    public static ClipTokenizer Create(Stream vocab, Stream merges, string padToken = EndOfText, int maxLength = DefaultMaxLength) =>
+        new(Text(vocab), Text(merges), padToken, maxLength);
+
+    /// <summary>Reads a tokenizer folder: vocab.json and merges.txt, and special_tokens_map.json and tokenizer_config.json where present.</summary>
+    /// <exception cref="FileNotFoundException">vocab.json or merges.txt is not there.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged, or the vocabulary lacks a byte or a special token.</exception>
+    public static ClipTokenizer FromFolder(string folder)
+    {
+        using var config = Json(Path.Combine(folder, "tokenizer_config.json"));
+        using var special = Json(Path.Combine(folder, "special_tokens_map.json"));
+        string pad = TokenOf(special, "pad_token") ?? TokenOf(config, "pad_token") ?? EndOfText;
+        // A tokenizer without a limit says so by a huge number; CLIP's positions still end at 77.
+        int length = config is not null && config.RootElement.TryGetProperty("model_max_length", out var value)
+            && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int limit) ? limit : DefaultMaxLength;
+        using var vocab = File.OpenRead(Path.Combine(folder, "vocab.json"));
+        using var merges = File.OpenRead(Path.Combine(folder, "merges.txt"));
+        return Create(vocab, merges, pad, length);
+    }
+
+    /// <summary>Writes vocab.json and merges.txt as they were read.</summary>
+    public void Save(Stream vocab, Stream merges)
+    {
+        vocab.Write(Encoding.UTF8.GetBytes(_vocabText));
+        merges.Write(Encoding.UTF8.GetBytes(_mergesText));
+    }
+
+    /// <summary>The ids of a caption, cut or padded to <see cref="MaxLength"/>.</summary>
+    public TokenizedText Encode(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        var tokens = new List<int>();
+        string[] pieces = PadToken is StartOfText or EndOfText ? [text] : text.Split(PadToken);
+        for (int i = 0; i < pieces.Length; i++)
+        {
+            if (i > 0)
+                tokens.Add(_pad);
+            foreach (string word in ClipWords.Of(pieces[i]))
+            {
+                if (word == StartOfText)
+                    tokens.Add(_start);
+                else if (word == EndOfText)
+                    tokens.Add(_end);
+                else
+                    tokens.AddRange(_pairs.EncodeToIds(ClipBytes.Map(word), considerPreTokenization: false, considerNormalization: false));
+            }
+        }
+
+        int kept = Math.Min(tokens.Count, MaxLength - 2);
+        var ids = new long[MaxLength];
+        ids[0] = _start;
+        for (int i = 0; i < kept; i++)
+            ids[i + 1] = tokens[i];
+        ids[kept + 1] = _end;
+        Array.Fill(ids, _pad, kept + 2, MaxLength - kept - 2);
+        return new TokenizedText(ids, tokens.Count, kept < tokens.Count);
+    }
+
+    private static Dictionary<string, int> Vocabulary(string json)
+    {
+        try
+        {
+            var vocabulary = JsonSerializer.Deserialize<Dictionary<string, int>>(json);
+            if (vocabulary is not { Count: > 0 } || vocabulary.Values.Min() < 0)
+                throw new InvalidDataException("vocab.json must map at least one token to an id of at least 0.");
+            return vocabulary;
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"vocab.json must be an object of tokens and whole numbers. {e.Message}", e);
+        }
+    }
+
+    private static string Text(Stream stream)
+    {
+        using var reader = new StreamReader(stream, Encoding.UTF8, leaveOpen: true);
+        return reader.ReadToEnd();
+    }
+
+    private static JsonDocument? Json(string path)
+    {
+        if (!File.Exists(path))
+            return null;
+        try
+        {
+            var document = JsonDocument.Parse(File.ReadAllBytes(path));
+            return document.RootElement.ValueKind == JsonValueKind.Object ? document : throw new JsonException("An object is expected.");
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"{Path.GetFileName(path)}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>A special token is written as a text, or as an object with the text under "content".</summary>
+    private static string? TokenOf(JsonDocument? document, string name)
+    {
+        if (document is null || !document.RootElement.TryGetProperty(name, out var token))
+            return null;
+        if (token.ValueKind == JsonValueKind.Object && token.TryGetProperty("content", out var content))
+            token = content;
+        return token.ValueKind == JsonValueKind.String && token.GetString() is { Length: > 0 } text ? text : null;
+    }
+}

@@ -17,7 +17,7 @@ public static class VideoWriter
     // k / rate seconds finds frame k.
     private const string Gif =
         "-filter_complex \"settb=1/100,setpts='floor(N*100/{rate}+1e-6)',split[a][b];" +
-        "[a]palettegen=reserve_transparent=0[p];[b][p]paletteuse=dither=sierra2_4a\" " +
+        "[a]palettegen=reserve_transparent=0:stats_mode=single[p];[b][p]paletteuse=dither=sierra2_4a:new=1\" " +
         "-fps_mode passthrough -enc_time_base 1/100 -threads 1 -loop 0 -flags:v +bitexact -fflags +bitexact -f gif";
 
     private const double FastestGif = 50;
@@ -25,7 +25,7 @@ public static class VideoWriter
     /// <summary>Writes a clip to a file, replacing the file if there is one. The folder is made if it is missing.</summary>
     /// <remarks>
     /// .mp4: H.264, 4:2:0, playable while it downloads. Such a file must have even sides: an odd side grows by one pixel that repeats the
-    /// edge. .gif: 256 colours chosen for the clip, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
+    /// edge. .gif: 256 colours chosen for each frame, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
     /// 12 and 13 ticks in turn, and more than 50 frames/s are refused. The file is written under another name in the same folder and then renamed: a failure leaves nothing.
     /// </remarks>
     /// <param name="path">The file; ends in .mp4 or .gif.</param>

@@ -1,0 +1,24 @@
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Diffusion;
+
+/// <summary>Classifier-free guidance, ε = ε(∅) + w (ε(c) - ε(∅)) (Ho and Salimans 2022, arXiv 2207.12598, with w = 1 the plain conditional model).</summary>
+internal static class Guidance
+{
+    /// <summary>A denoiser for one caption out of a model that takes text.</summary>
+    /// <param name="model">(z [2, ...], t, text [2, N, D]) -> ε; called with one row instead of two where w is 1.</param>
+    /// <param name="negative">Text states of the negative prompt, [1, N, D].</param>
+    /// <param name="positive">Text states of the prompt, [1, N, D].</param>
+    /// <param name="scale">w.</param>
+    public static Denoiser Guided(Func<Tensor, int, Tensor, Tensor> model, Tensor negative, Tensor positive, double scale)
+    {
+        if (scale == 1)
+            return (z, t) => model(z, t, positive);
+        var both = cat([negative, positive], 0);
+        return (z, t) =>
+        {
+            var parts = model(cat([z, z], 0), t, both).chunk(2, 0);
+            return parts[0] + scale * (parts[1] - parts[0]);
+        };
+    }
+}

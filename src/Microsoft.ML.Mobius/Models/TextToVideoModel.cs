@@ -1,0 +1,167 @@
+using System.Text.Json;
+using Microsoft.ML.Mobius.Autoencoder;
+using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.UNet;
+using Microsoft.ML.Mobius.Weights;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Models;
+
+/// <summary>
+/// A text-to-video model: everything from a caption to pixels. Owns its modules; only the temporal half of the U-Net is ever trained.
+/// </summary>
+internal sealed class TextToVideoModel : IDisposable
+{
+    private TextToVideoModel(ClipTokenizer tokenizer, ClipTextModel textEncoder, AutoencoderKl autoencoder, VideoUNet unet, NoiseSchedule schedule)
+    {
+        (Tokenizer, TextEncoder, Autoencoder, UNet, Schedule) = (tokenizer, textEncoder, autoencoder, unet, schedule);
+        foreach (var frozen in new nn.Module[] { textEncoder, autoencoder, unet.Spatial })
+        {
+            frozen.eval();
+            foreach (var parameter in frozen.parameters())
+                parameter.requires_grad = false;
+        }
+    }
+
+    public ClipTokenizer Tokenizer { get; }
+
+    public ClipTextModel TextEncoder { get; }
+
+    public AutoencoderKl Autoencoder { get; }
+
+    public VideoUNet UNet { get; }
+
+    public NoiseSchedule Schedule { get; }
+
+    public Device Device { get; private set; } = CPU;
+
+    /// <summary>Pixels per latent along each side.</summary>
+    public int Factor => Autoencoder.Config().Factor;
+
+    /// <summary>All parameters, of text encoder, autoencoder and U-Net.</summary>
+    public long ParameterCount => new nn.Module[] { TextEncoder, Autoencoder, UNet }.SelectMany(m => m.parameters()).Sum(p => p.numel());
+
+    /// <summary>Parameters that training moves: those of the temporal half.</summary>
+    public long TrainedParameterCount => UNet.Temporal.parameters().Sum(p => p.numel());
+
+    /// <summary>Makes a video model around an image model, whose parts it takes over.</summary>
+    /// <param name="image">The image model; not to be used otherwise from now on.</param>
+    /// <param name="layout">How temporal layers join.</param>
+    /// <param name="temporalWidthDivisor">The temporal stream is 1/this as wide: 1, 2, 4 or 8.</param>
+    /// <param name="lateral">How the spatial stream enters the temporal one.</param>
+    /// <param name="temporalText">Whether temporal attention also attends to the text.</param>
+    /// <param name="seed">Seed of the temporal layers' first weights.</param>
+    public static TextToVideoModel From(
+        TextToImageModel image, UNetLayout layout, int temporalWidthDivisor, Lateral lateral, bool temporalText, long seed)
+    {
+        var config = image.UNetConfig with
+        {
+            Layout = layout, TemporalWidthDivisor = temporalWidthDivisor, Lateral = lateral, TemporalText = temporalText,
+        };
+        random.manual_seed(seed);
+        return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, VideoUNet.Around(image.UNet, config), image.Schedule);
+    }
+
+    public void To(Device device)
+    {
+        TextEncoder.to(device);
+        Autoencoder.to(device);
+        UNet.to(device);
+        Device = device;
+    }
+
+    /// <summary>Token ids to text states.</summary>
+    /// <param name="captions">B captions; over-long ones are cut.</param>
+    /// <returns>[B, N, D]; belongs to the caller's scope.</returns>
+    public Tensor EncodeText(params IReadOnlyList<string> captions)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        var ids = stack(captions.Select(caption => tensor(Tokenizer.Encode(caption).Ids, device: Device)));
+        return TextEncoder.call(ids).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Writes the model as named entries, weights in float32, each a forward-only stream.</summary>
+    public void Save(Action<string, Action<Stream>> write)
+    {
+        write("tokenizer.vocab.json", stream => Tokenizer.Save(stream, Stream.Null));
+        write("tokenizer.merges.txt", stream => Tokenizer.Save(Stream.Null, stream));
+        write("config.json", stream => JsonSerializer.Serialize(stream,
+            new Configs(TextEncoder.Config, Autoencoder.Config(), UNet.Config, Schedule.Config)));
+        foreach (var (name, module) in Parts(TextEncoder, Autoencoder, UNet))
+            write(name, stream => Safetensors.Write(stream, StateDict.Of(module)));
+    }
+
+    /// <summary>Reads what <see cref="Save"/> wrote, in the same order.</summary>
+    /// <param name="read">Passes the stream of a named entry on; false if there is none of that name.</param>
+    /// <exception cref="InvalidDataException">An entry is missing or damaged.</exception>
+    public static TextToVideoModel Load(Func<string, Action<Stream>, bool> read)
+    {
+        void Entry(string name, Action<Stream> use)
+        {
+            if (!read(name, use))
+                throw new InvalidDataException($"The model has no entry {name}.");
+        }
+
+        byte[] vocabulary = [], merges = [];
+        Entry("tokenizer.vocab.json", stream => vocabulary = Bytes(stream));
+        Entry("tokenizer.merges.txt", stream => merges = Bytes(stream));
+        Configs? configs = null;
+        Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
+        var (textConfig, vaeConfig, unetConfig, scheduleConfig) = configs ?? throw new InvalidDataException("config.json is empty.");
+
+        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges));
+        var model = new TextToVideoModel(tokenizer, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
+            VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig));
+        try
+        {
+            foreach (var (name, module) in Parts(model.TextEncoder, model.Autoencoder, model.UNet))
+                Entry(name, stream =>
+                {
+                    var weights = Safetensors.Read(stream);
+                    try
+                    {
+                        StateDict.Load(module, weights, name);
+                    }
+                    finally
+                    {
+                        foreach (var weight in weights.Values)
+                            weight.Dispose();
+                    }
+                });
+            model.UNet.eval();
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    public void Dispose()
+    {
+        TextEncoder.Dispose();
+        Autoencoder.Dispose();
+        UNet.Dispose();
+    }
+
+    private static IEnumerable<(string Name, nn.Module Module)> Parts(ClipTextModel textEncoder, AutoencoderKl autoencoder, VideoUNet unet) =>
+    [
+        ("text_encoder.safetensors", textEncoder),
+        ("vae.safetensors", autoencoder),
+        ("unet.spatial.safetensors", unet.Spatial),
+        ("unet.temporal.safetensors", unet.Temporal),
+    ];
+
+    private static byte[] Bytes(Stream stream)
+    {
+        var copy = new MemoryStream();
+        stream.CopyTo(copy);
+        return copy.ToArray();
+    }
+
+    private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule);
+}

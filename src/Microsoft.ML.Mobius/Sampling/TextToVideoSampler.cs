@@ -1,0 +1,70 @@
+using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Video;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Sampling;
+
+/// <summary>How a video is generated.</summary>
+/// <param name="FrameCount">F.</param>
+/// <param name="Height">Pixels, a multiple of the model's factor.</param>
+/// <param name="Width">Pixels, a multiple of the model's factor.</param>
+/// <param name="FrameRate">Frames per second that the clip is marked with.</param>
+/// <param name="Steps">Denoising steps, 1 to 1000.</param>
+/// <param name="GuidanceScale">Classifier-free guidance; 1 is none and twice as fast.</param>
+internal sealed record SamplingSettings(int FrameCount, int Height, int Width, double FrameRate, int Steps, double GuidanceScale);
+
+/// <summary>From a caption to pixels: encode the text, start from noise, denoise step by step, decode the frames.</summary>
+internal sealed class TextToVideoSampler(TextToVideoModel model)
+{
+    /// <param name="prompt">What to show; "" for no condition.</param>
+    /// <param name="negativePrompt">What to lead away from; "" for plain guidance.</param>
+    /// <param name="settings">Size, length and steps.</param>
+    /// <param name="seed">Same seed, same video, on every device up to its rounding: the noise is drawn on the CPU.</param>
+    /// <param name="progress">Called with the steps done and to do.</param>
+    /// <param name="token">Stops between two steps.</param>
+    /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
+    public VideoClip Generate(
+        string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<int, int>? progress = null, CancellationToken token = default)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        using var generator = new Generator((ulong)seed, CPU);
+
+        var text = model.EncodeText(negativePrompt, prompt);                              // [2, N, D]
+        var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale);
+        int height = settings.Height / model.Factor, width = settings.Width / model.Factor;
+        var noise = randn([1, model.UNet.Config.InChannels, settings.FrameCount, height, width], generator: generator).to(model.Device);
+        var latents = DdimSampler.Sample(denoise, model.Schedule, noise, settings.Steps, done =>
+        {
+            token.ThrowIfCancellationRequested();
+            progress?.Invoke(done, settings.Steps);
+        });
+        return Decode(latents, settings.FrameRate, prompt);
+    }
+
+    private Tensor Predict(Tensor z, int t, Tensor text)
+        => model.UNet.call(z, full([z.shape[0]], t, ScalarType.Int64, device: model.Device), text);
+
+    /// <summary>[1, c, F, h, w] -> a clip; frame by frame, so that one frame's activations are the peak.</summary>
+    private VideoClip Decode(Tensor latents, double frameRate, string prompt)
+    {
+        int frames = (int)latents.shape[2];
+        byte[] pixels = [];
+        long height = 0, width = 0;
+        for (int f = 0; f < frames; f++)
+        {
+            using var scope = NewDisposeScope();
+            var image = model.Autoencoder.Decode(latents[.., .., f]);                     // [1, 3, H, W]
+            if (!image.isfinite().all().item<bool>())
+                throw new InvalidDataException($"Frame {f} of the video for '{prompt}' has values that are not finite: the model's weights are damaged.");
+            var bytes = image.add(1).mul(127.5).round().clamp(0, 255).to(ScalarType.Byte)[0].permute(1, 2, 0).contiguous().cpu();
+            (height, width) = (bytes.shape[0], bytes.shape[1]);
+            if (f == 0)
+                pixels = new byte[frames * height * width * 3];
+            bytes.bytes.CopyTo(pixels.AsSpan((int)(f * height * width * 3)));
+        }
+        return new VideoClip(pixels, frames, (int)height, (int)width, frameRate);
+    }
+}

@@ -1,0 +1,57 @@
+using Microsoft.ML.Mobius.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Training;
+
+/// <summary>
+/// The denoising loss on clips that are not trained on, under times and noise drawn once: the same (clip, t, noise) triples at every measurement, so
+/// that two measurements differ by the model alone.
+/// </summary>
+internal sealed class HeldOutLoss : IDisposable
+{
+    private const int TimesPerClip = 4, BatchSize = 8, MaxClips = 32;
+
+    private readonly TextToVideoModel _model;
+    private readonly List<(string Caption, int T, Tensor Latents, Tensor Noise)> _triples = [];
+
+    public HeldOutLoss(TextToVideoModel model, TrainingData data, IReadOnlyList<int> clips, long seed)
+    {
+        _model = model;
+        using var generator = new Generator((ulong)seed, CPU);
+        foreach (int clip in clips.Take(MaxClips))
+            for (int i = 0; i < TimesPerClip; i++)
+            {
+                // The middle of each quarter of the schedule: every noise level counts alike.
+                int t = (2 * i + 1) * model.Schedule.Steps / (2 * TimesPerClip);
+                var latents = data.Latents([clip], generator).DetachFromDisposeScope();
+                _triples.Add((data.Caption(clip), t, latents, randn(latents.shape, generator: generator).to(model.Device).DetachFromDisposeScope()));
+            }
+    }
+
+    public double Measure(CancellationToken token)
+    {
+        using var _ = no_grad();
+        double sum = 0;
+        foreach (var batch in _triples.Chunk(BatchSize))
+        {
+            token.ThrowIfCancellationRequested();
+            using var scope = NewDisposeScope();
+            int[] t = [.. batch.Select(triple => triple.T)];
+            var noise = cat([.. batch.Select(triple => triple.Noise)]);
+            var z = _model.Schedule.AddNoise(cat([.. batch.Select(triple => triple.Latents)]), noise, t);
+            var predicted = _model.UNet.call(z, tensor(t, ScalarType.Int64, device: _model.Device), _model.EncodeText([.. batch.Select(triple => triple.Caption)]));
+            sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), noise).item<float>() * batch.Length;
+        }
+        return sum / _triples.Count;
+    }
+
+    public void Dispose()
+    {
+        foreach (var (_, _, latents, noise) in _triples)
+        {
+            latents.Dispose();
+            noise.Dispose();
+        }
+    }
+}

@@ -1,0 +1,30 @@
+namespace Microsoft.ML.Mobius.Training;
+
+/// <summary>Where a training run stands.</summary>
+/// <param name="Step">Steps done, from 1.</param>
+/// <param name="Steps">Steps to do in all.</param>
+/// <param name="Loss">Mean squared error of the predicted noise in this step's batch.</param>
+/// <param name="LearningRate">The rate this step was made with.</param>
+/// <param name="StepsPerSecond">Steps per second so far.</param>
+/// <param name="Remaining">Estimated time to the last step.</param>
+/// <param name="PeakMemoryBytes">The most memory this process has had resident.</param>
+public sealed record TrainingProgress(
+    int Step, int Steps, double Loss, double LearningRate, double StepsPerSecond, TimeSpan Remaining, long PeakMemoryBytes);
+
+/// <summary>A mean squared error of the predicted noise.</summary>
+/// <param name="Step">Steps done when it was measured.</param>
+/// <param name="Loss">The error; predicting nothing gives 1.</param>
+public sealed record LossPoint(int Step, double Loss);
+
+/// <summary>What a training run measured.</summary>
+/// <param name="Losses">The loss of every step's batch: noisy, for each has other clips, times and noise.</param>
+/// <param name="HeldOut">
+/// The loss on clips never trained on, always under the same times and noise; the first is that of the untrained start. Empty if no clip was held out.
+/// </param>
+/// <param name="Seconds">Wall-clock time of the steps and measurements.</param>
+/// <param name="PeakMemoryBytes">The most memory the process has had resident.</param>
+public sealed record TrainingHistory(IReadOnlyList<LossPoint> Losses, IReadOnlyList<LossPoint> HeldOut, double Seconds, long PeakMemoryBytes)
+{
+    /// <summary>That of a model that was not trained.</summary>
+    public static TrainingHistory Empty { get; } = new([], [], 0, 0);
+}

@@ -1,0 +1,135 @@
+using System.Diagnostics;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Training;
+
+/// <summary>
+/// Fine-tunes the temporal half of a video model: one time step per clip, uniform; noise independent per frame; mean squared error of the
+/// predicted noise; AdamW (method.md, section 2).
+/// </summary>
+internal sealed class TrainingLoop
+{
+    private readonly TextToVideoModel _model;
+    private readonly TrainingData _data;
+    private readonly TrainingSettings _settings;
+    private readonly Generator _generator;
+    private readonly Random _random;
+
+    private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings)
+    {
+        (_model, _data, _settings) = (model, data, settings);
+        _generator = new Generator((ulong)settings.Seed, CPU);
+        _random = new Random(HashCodeOf(settings.Seed));
+    }
+
+    /// <summary>Trains; the model has the result when it returns.</summary>
+    /// <param name="model">Moved in place: the temporal half alone.</param>
+    /// <param name="data">At least one clip.</param>
+    /// <param name="settings">How.</param>
+    /// <param name="progress">Called after every step.</param>
+    /// <param name="token">Stops between two steps.</param>
+    public static TrainingHistory Run(
+        TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null, CancellationToken token = default)
+    {
+        var loop = new TrainingLoop(model, data, settings);
+        using (loop._generator)
+            return loop.Run(progress, token);
+    }
+
+    private TrainingHistory Run(Action<TrainingProgress>? progress, CancellationToken token)
+    {
+        int[] order = [.. Enumerable.Range(0, _data.Count)];
+        _random.Shuffle(order);
+        int heldOutCount = Math.Min((int)Math.Round(_data.Count * _settings.HeldOutFraction), _data.Count - 1);
+        int[] trained = order[heldOutCount..];
+        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, order[..heldOutCount], _settings.Seed);
+
+        var parameters = _model.UNet.Temporal.parameters().ToList();
+        using var optimizer = optim.AdamW(parameters, lr: _settings.LearningRate, weight_decay: _settings.WeightDecay);
+        var losses = new List<LossPoint>();
+        var heldOutLosses = new List<LossPoint>();
+        var clock = Stopwatch.StartNew();
+        void MeasureHeldOut(int step)
+        {
+            if (heldOut is not null)
+                heldOutLosses.Add(new LossPoint(step, heldOut.Measure(token)));
+        }
+
+        MeasureHeldOut(0);
+        double untimed = clock.Elapsed.TotalSeconds;
+        var batches = Batches(trained).GetEnumerator();
+        _model.UNet.Temporal.train();
+        for (int step = 1; step <= _settings.Steps; step++)
+        {
+            token.ThrowIfCancellationRequested();
+            batches.MoveNext();
+            foreach (var group in optimizer.ParamGroups)
+                group.LearningRate = _settings.LearningRateAt(step);
+
+            using (NewDisposeScope())
+            {
+                optimizer.zero_grad();
+                var loss = DenoisingLoss(batches.Current);
+                loss.backward();
+                nn.utils.clip_grad_norm_(parameters, _settings.MaxGradientNorm);
+                double value = loss.item<float>();
+                if (!double.IsFinite(value))
+                    throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
+                        + string.Join(", ", batches.Current.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
+                optimizer.step();
+                losses.Add(new LossPoint(step, value));
+            }
+
+            double rate = step / (clock.Elapsed.TotalSeconds - untimed);
+            progress?.Invoke(new TrainingProgress(step, _settings.Steps, losses[^1].Loss, _settings.LearningRateAt(step), rate,
+                TimeSpan.FromSeconds((_settings.Steps - step) / rate), ProcessMemory.Peak()));
+            if (step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0))
+            {
+                double before = clock.Elapsed.TotalSeconds;
+                _model.UNet.Temporal.eval();
+                MeasureHeldOut(step);
+                _model.UNet.Temporal.train();
+                untimed += clock.Elapsed.TotalSeconds - before;
+            }
+        }
+        _model.UNet.Temporal.eval();
+        return new TrainingHistory(losses, heldOutLosses, clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
+    }
+
+    /// <summary>|ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², mean over everything.</summary>
+    private Tensor DenoisingLoss(int[] clips)
+    {
+        var latents = _data.Latents(clips, _generator);                                   // [B, c, F, h, w]
+        var noise = randn(latents.shape, generator: _generator).to(_model.Device);
+        int[] t = [.. clips.Select(_ => _random.Next(_model.Schedule.Steps))];
+        var text = _model.EncodeText([.. clips.Select(i => _random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
+        var predicted = _model.UNet.call(_model.Schedule.AddNoise(latents, noise, t), tensor(t, ScalarType.Int64, device: _model.Device), text);
+        return nn.functional.mse_loss(predicted.to(ScalarType.Float32), noise);
+    }
+
+    /// <summary>Batches without end: every clip once per epoch, in a new order each time; a batch may run over into the next epoch.</summary>
+    private IEnumerable<int[]> Batches(int[] clips)
+    {
+        var order = (int[])clips.Clone();
+        int at = order.Length;
+        while (true)
+        {
+            var batch = new int[_settings.BatchSize];
+            for (int i = 0; i < batch.Length; i++)
+            {
+                if (at == order.Length)
+                {
+                    _random.Shuffle(order);
+                    at = 0;
+                }
+                batch[i] = order[at++];
+            }
+            yield return batch;
+        }
+    }
+
+    private static int HashCodeOf(long seed) => unchecked((int)seed ^ (int)(seed >> 32));
+}

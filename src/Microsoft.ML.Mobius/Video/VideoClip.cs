@@ -1,0 +1,76 @@
+using System.Globalization;
+
+namespace Microsoft.ML.Mobius.Video;
+
+/// <summary>A short video in memory: frames of equal size shown at a constant rate. Immutable, so it may be shared between threads.</summary>
+/// <remarks>Pixels lie as [F, H, W, 3]: frame by frame, row by row from the top, each pixel as red, green, blue in 0..255 (sRGB).</remarks>
+public sealed class VideoClip
+{
+    private readonly byte[] _pixels;
+
+    /// <summary>Makes a clip from a copy of <paramref name="pixels"/>.</summary>
+    /// <param name="pixels">RGB bytes in the order [F, H, W, 3]; exactly F·H·W·3 of them.</param>
+    /// <param name="frameCount">Number of frames F, at least 1.</param>
+    /// <param name="height">Height H in pixels, at least 1.</param>
+    /// <param name="width">Width W in pixels, at least 1.</param>
+    /// <param name="frameRate">Frames per second, positive and finite.</param>
+    /// <param name="source">Name of the file the clip came from, if it came from one; the default is none.</param>
+    /// <exception cref="ArgumentOutOfRangeException">A count, a size or the rate is out of its range.</exception>
+    /// <exception cref="ArgumentException"><paramref name="pixels"/> has another length than F·H·W·3.</exception>
+    public VideoClip(ReadOnlySpan<byte> pixels, int frameCount, int height, int width, double frameRate, string? source = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(frameCount, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(height, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(width, 1);
+        if (!double.IsFinite(frameRate) || frameRate <= 0)
+            throw new ArgumentOutOfRangeException(nameof(frameRate), frameRate, "The frame rate must be positive and finite.");
+        Int128 expected = (Int128)frameCount * height * width * 3;
+        if (pixels.Length != expected)
+            throw new ArgumentException($"Expected {expected} bytes for {frameCount} frames of {width}x{height} RGB pixels, got {pixels.Length}.", nameof(pixels));
+
+        _pixels = pixels.ToArray();
+        FrameCount = frameCount;
+        Height = height;
+        Width = width;
+        FrameRate = frameRate;
+        Source = source;
+    }
+
+    /// <summary>All frames, [F, H, W, 3] bytes in 0..255.</summary>
+    public ReadOnlyMemory<byte> Pixels => _pixels;
+
+    /// <summary>Number of frames, at least 1.</summary>
+    public int FrameCount { get; }
+
+    /// <summary>Height of every frame in pixels.</summary>
+    public int Height { get; }
+
+    /// <summary>Width of every frame in pixels.</summary>
+    public int Width { get; }
+
+    /// <summary>Frames per second.</summary>
+    public double FrameRate { get; }
+
+    /// <summary>How long the clip plays: frames / rate.</summary>
+    public TimeSpan Duration => TimeSpan.FromSeconds(FrameCount / FrameRate);
+
+    /// <summary>Name of the file the clip was read from, or null if it was made in memory.</summary>
+    public string? Source { get; }
+
+    /// <summary>The pixels of one frame, [H, W, 3] bytes in 0..255.</summary>
+    /// <param name="index">Which frame, 0..<see cref="FrameCount"/>-1.</param>
+    /// <returns>A view into the clip; nothing is copied.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">There is no frame <paramref name="index"/>.</exception>
+    public ReadOnlySpan<byte> Frame(int index)
+    {
+        if ((uint)index >= (uint)FrameCount)
+            throw new ArgumentOutOfRangeException(nameof(index), index, $"The clip has frames 0..{FrameCount - 1}.");
+        int size = Height * Width * 3;
+        return _pixels.AsSpan(index * size, size);
+    }
+
+    /// <summary>The clip's size in words, for messages.</summary>
+    /// <returns>For example "8 frames of 64x64 at 8 frames/s".</returns>
+    public override string ToString()
+        => string.Create(CultureInfo.InvariantCulture, $"{FrameCount} frames of {Width}x{Height} at {FrameRate} frames/s");
+}

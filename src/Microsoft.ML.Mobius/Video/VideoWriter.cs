@@ -1,0 +1,88 @@
+using System.Globalization;
+using FFMpegCore;
+
+namespace Microsoft.ML.Mobius.Video;
+
+/// <summary>Writes clips as mp4 (H.264) or gif files; the extension of the path decides which.</summary>
+/// <remarks>Needs ffmpeg, as <see cref="VideoReader"/> does. The same clip gives the same bytes every time. May be used from several threads.</remarks>
+public static class VideoWriter
+{
+    // Tagged as what it is, or players guess the matrix from the size. Quality 12: 64x64 pixels have no colour to spare.
+    private const string Mp4 =
+        "-vf scale=flags=bicubic+accurate_rnd+full_chroma_inp+full_chroma_int:out_color_matrix=smpte170m:out_range=tv,format=yuv420p " +
+        "-c:v libx264 -preset slow -crf 12 -threads 1 -colorspace smpte170m -color_range tv -color_primaries bt709 -color_trc iec61966-2-1 " +
+        "-movflags +faststart -flags:v +bitexact -fflags +bitexact -f mp4";
+
+    // A gif's clock ticks every 1/100 s. Every frame starts at the last tick not after its time, so that a reader that looks at
+    // k / rate seconds finds frame k.
+    private const string Gif =
+        "-filter_complex \"settb=1/100,setpts='floor(N*100/{rate}+1e-6)',split[a][b];" +
+        "[a]palettegen=reserve_transparent=0[p];[b][p]paletteuse=dither=sierra2_4a\" " +
+        "-fps_mode passthrough -enc_time_base 1/100 -threads 1 -loop 0 -flags:v +bitexact -fflags +bitexact -f gif";
+
+    private const double FastestGif = 50;
+
+    /// <summary>Writes a clip to a file, replacing the file if there is one. The folder is made if it is missing.</summary>
+    /// <remarks>
+    /// .mp4: H.264, 4:2:0, playable while it downloads. Such a file must have even sides: an odd side grows by one pixel that repeats the
+    /// edge. .gif: 256 colours chosen for the clip, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
+    /// 12 and 13 ticks in turn, and more than 50 frames/s are refused. The file is written under another name in the same folder and then renamed: a failure leaves nothing.
+    /// </remarks>
+    /// <param name="path">The file; ends in .mp4 or .gif.</param>
+    /// <param name="clip">What to write.</param>
+    /// <param name="upscale">Every pixel becomes a square of this many, 1..64; the default is 1.</param>
+    /// <param name="cancellationToken">Stops writing, ends ffmpeg and removes what was written.</param>
+    /// <exception cref="ArgumentException">The extension is another one, <paramref name="upscale"/> is out of its range, or the clip is too fast for a gif.</exception>
+    /// <exception cref="IOException">The folder or the file cannot be written, or the disk is full.</exception>
+    /// <exception cref="InvalidOperationException">There is no ffmpeg.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    public static void Write(string path, VideoClip clip, int upscale = 1, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        ArgumentNullException.ThrowIfNull(clip);
+        if (upscale is < 1 or > 64)
+            throw new ArgumentOutOfRangeException(nameof(upscale), upscale, "Expected 1..64.");
+        var (encoder, multiple) = Path.GetExtension(path).ToLowerInvariant() switch
+        {
+            ".mp4" => (Mp4, 2),
+            ".gif" => (Gif, 1),
+            var other => throw new ArgumentException($"'{path}' ends in '{other}': videos are written as .mp4 or .gif.", nameof(path)),
+        };
+
+        if (multiple == 1 && clip.FrameRate > FastestGif)
+            throw new ArgumentException($"A gif shows at most {FastestGif} frames/s; the clip for '{path}' has {clip.FrameRate}.", nameof(clip));
+
+        int width = RoundUp(clip.Width * upscale, multiple), height = RoundUp(clip.Height * upscale, multiple);
+        string rate = clip.FrameRate.ToString(CultureInfo.InvariantCulture);
+        FileAside.Write(path, aside =>
+        {
+            var command = FFMpegArguments
+                .FromUrlInput(new Uri("pipe:0"), input => input.WithCustomArgument(
+                    $"-f rawvideo -pixel_format rgb24 -video_size {width}x{height} -framerate {rate}"))
+                .OutputToFile(Ffmpeg.Quotable(aside), overwrite: true, output => output.WithCustomArgument(encoder.Replace("{rate}", rate, StringComparison.Ordinal)));
+            var (succeeded, complaint) = Ffmpeg.Run(
+                command, stream => Feed(stream, clip, upscale, width, height), output: null, cancellationToken);
+            if (!succeeded || complaint.Length > 0)     // a full disk is a complaint that ffmpeg 5.1 ends well on
+                throw new IOException($"'{path}' could not be written: {complaint}");
+        });
+    }
+
+    private static int RoundUp(int pixels, int multiple) => (pixels + multiple - 1) / multiple * multiple;
+
+    /// <summary>Writes the frames enlarged, their right and lower edges repeated up to the size asked for.</summary>
+    private static void Feed(Stream stream, VideoClip clip, int upscale, int width, int height)
+    {
+        var line = new byte[width * 3];
+        for (int k = 0; k < clip.FrameCount; k++)
+        {
+            var frame = clip.Frame(k);
+            for (int y = 0; y < height; y++)
+            {
+                int row = Math.Min(y / upscale, clip.Height - 1) * clip.Width;
+                for (int x = 0; x < width; x++)
+                    frame.Slice((row + Math.Min(x / upscale, clip.Width - 1)) * 3, 3).CopyTo(line.AsSpan(x * 3));
+                stream.Write(line);
+            }
+        }
+    }
+}

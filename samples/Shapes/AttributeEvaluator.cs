@@ -13,8 +13,9 @@ public static class AttributeEvaluator
     /// <summary>The motion found where the object stays as it is.</summary>
     public const string Still = "still";
 
-    private const int SmallestObject = 12;
-    private const double LeastOverlap = 0.6;
+    // In pixels. What fills half of the frame is a background or noise: the largest object of the data set fills 28 %.
+    private const int SmallestObject = 12, LargestObject = ShapeSpec.Width * ShapeSpec.Height / 2;
+    private const double LeastOverlap = 0.7;
     private const double LeastShift = 6, LeastGrowth = 0.25;
     // The weakest motions of the data set: a shift of 18 pixels, a change of radius by 6.
     private const double UnitShift = 18, UnitGrowth = 6;
@@ -47,7 +48,7 @@ public static class AttributeEvaluator
         {
             ReadOnlySpan<byte> frame = pixels.Slice(time * frameBytes, frameBytes);
             ObjectMask mask = ObjectMask.Of(frame);
-            if (mask.Count < SmallestObject)
+            if (mask.Count is < SmallestObject or > LargestObject)
                 continue;
             seen.Add((time, mask));
             foreach (int i in mask.Core())

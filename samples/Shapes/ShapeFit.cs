@@ -29,18 +29,24 @@ internal static class ShapeFit
     {
         if (place.Radius < 1)
             return 0;
-        Span<float> coverage = stackalloc float[ShapeSpec.Height * ShapeSpec.Width];
-        ShapeRenderer.Cover(coverage, shape, place.X, place.Y, place.Radius);
-        double both = 0, drawn = 0;
-        for (int i = 0; i < coverage.Length; i++)
+        Span<float> coverage = stackalloc float[ShapeSpec.Width];
+        int both = 0, drawn = 0;
+        (int top, int bottom) = ShapeRenderer.Rows(place.Y, place.Radius);
+        for (int y = top; y < bottom; y++)
         {
-            // Both sides are cut at half coverage, as the mask was.
-            if (coverage[i] < 0.5f)
-                continue;
-            drawn++;
-            if (mask.Pixels[i])
-                both++;
+            coverage.Clear();
+            ShapeRenderer.CoverRow(coverage, shape, y, place.X, place.Y, place.Radius);
+            ReadOnlySpan<bool> row = mask.Pixels.AsSpan(y * ShapeSpec.Width, ShapeSpec.Width);
+            for (int x = 0; x < coverage.Length; x++)
+            {
+                // Both sides are cut at half coverage, as the mask was.
+                if (coverage[x] < 0.5f)
+                    continue;
+                drawn++;
+                if (row[x])
+                    both++;
+            }
         }
-        return both / (drawn + mask.Count - both);
+        return (double)both / (drawn + mask.Count - both);
     }
 }

@@ -85,13 +85,13 @@ public sealed class ShapesTests
     {
         var random = new Random(11);
         int right = 0;
-        for (int i = 0; i < 150; i++)
+        for (int i = 0; i < 60; i++)
         {
             ShapeCombination combination = ShapeSpec.All[random.Next(ShapeSpec.All.Count)];
             byte[] pixels = ShapeClip.Sample(random, combination).Render();
             right += Evaluate(spoiled ? Spoil(pixels, random) : pixels, combination).All ? 1 : 0;
         }
-        Assert.IsTrue(right >= 148, $"{right} of 150");
+        Assert.IsTrue(right >= 59, $"{right} of 60");
     }
 
     [TestMethod]
@@ -128,12 +128,12 @@ public sealed class ShapesTests
     }
 
     [TestMethod]
-    public void Evaluate_NoiseOnly_FindsNoShape()
+    public void Evaluate_NoiseOnly_FindsNothing()
     {
         var pixels = new byte[ShapeSpec.FrameCount * FrameBytes];
         new Random(6).NextBytes(pixels);
         AttributeScores scores = Evaluate(pixels, ShapeSpec.All[0]);
-        Assert.AreEqual(AttributeEvaluator.None, scores.FoundShape);
+        Assert.AreEqual((AttributeEvaluator.None, AttributeEvaluator.None), (scores.FoundShape, scores.FoundMotion));
         Assert.IsFalse(scores.Motion);
     }
 

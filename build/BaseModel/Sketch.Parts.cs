@@ -12,7 +12,7 @@ internal sealed partial class Sketch
         SKColor ink = Pick(Inks);
         int kind = random.Next(6);
         float rx = Between(2, 5), ry = rx * Between(0.8f, 1.7f), look = Between(-2, 2);
-        bool brows = random.Next(3) == 0;
+        bool brows = random.Next(2) == 0;
         foreach (float side in Sides)
         {
             float x = side * apart;
@@ -90,7 +90,7 @@ internal sealed partial class Sketch
             canvas.DrawPath(path, shadow);
             canvas.Restore();
         }
-        SKColor other = random.Next(3) == 0 ? Lighter(colour, Between(0.1f, 0.5f)) : Darker(colour, Between(0.7f, 0.95f));
+        SKColor other = random.Next(3) == 0 ? Lighter(colour, Between(0.1f, 0.5f)) : Darker(colour, Between(0.78f, 0.96f));
         using (SKPaint paint = shaded && random.Next(4) > 0 ? Graded(colour, other, path.Bounds) : Flat(colour))
             canvas.DrawPath(path, paint);
         if (!outline)
@@ -261,6 +261,17 @@ internal sealed partial class Sketch
         float Near(float value) => value + Between(-length, length) * 0.8f;
     }
 
+    // A short line in any direction, a little curved.
+    private SKPath Bend(float x, float y, float length)
+    {
+        (float sin, float cos) = MathF.SinCos(Between(0, MathF.PI));
+        float bend = Between(-0.3f, 0.3f) * length;
+        var path = new SKPath();
+        path.MoveTo(x - length / 2 * cos, y - length / 2 * sin);
+        path.QuadTo(x - bend * sin, y + bend * cos, x + length / 2 * cos, y + length / 2 * sin);
+        return path;
+    }
+
     private SKPath Arc(float x, float y, float r)
     {
         var path = new SKPath();
@@ -271,8 +282,8 @@ internal sealed partial class Sketch
     // Half of the colours are saturated; the rest are dark, pale, skin-like or grey.
     private SKColor Any() => random.Next(20) switch
     {
-        < 10 => SKColor.FromHsv(Between(0, 360), Between(65, 100), Between(70, 100)),
-        < 12 => SKColor.FromHsv(Between(0, 360), Between(40, 90), Between(20, 60)),
+        < 9 => SKColor.FromHsv(Between(0, 360), Between(60, 100), Between(75, 100)),
+        < 11 => SKColor.FromHsv(Between(0, 360), Between(40, 90), Between(20, 60)),
         < 14 => SKColor.FromHsv(Between(0, 360), Between(10, 45), Between(85, 100)),
         14 => Pick(Yellows),
         < 17 => Pick(Skins),

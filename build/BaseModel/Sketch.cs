@@ -28,7 +28,7 @@ internal sealed partial class Sketch(SKCanvas canvas, Random random)
     public void Begin(int count)
     {
         canvas.Save();
-        float scale = (count == 1 ? Between(0.7f, 1.05f) : Between(0.3f, 0.65f)) * Between(0.9f, 1.05f);
+        float scale = count == 1 ? Between(0.85f, 1.12f) : Between(0.45f, 0.8f);
         float free = Math.Max(0, 1 - scale) * Size / 2 + 2;
         canvas.Translate(Size / 2 + Between(-free, free), Size / 2 + Between(-free, free));
         if (random.Next(2) == 0)
@@ -59,8 +59,20 @@ internal sealed partial class Sketch(SKCanvas canvas, Random random)
             case 2:
                 Fill(Blob(0, -26, Between(16, 28), Between(6, 10), 0.1f), Any(), outline: true, shaded: true);
                 break;
-            case 3: Fill(Blob(Between(-15, 15), 18, Between(8, 12), Between(6, 10), 0.2f), Pick(Yellows), outline: true, shaded: true); break;
+            case 3:
+                Fill(Blob(Between(-15, 15), 18, Between(8, 12), Between(6, 10), 0.2f), Pick(Yellows), outline: true, shaded: true);
+                break;
+            case 4:
+                Hair();
+                break;
         }
+    }
+
+    private void Hair()
+    {
+        SKColor colour = random.Next(2) == 0 ? Pick(Inks) : Any();
+        for (int i = random.Next(6, 16); i > 0; i--)
+            Stroke(Bend(Between(-22, 22), Between(-28, -18), Between(8, 18)), Darker(colour, Between(0.7f, 1)), Between(1.5f, 4));
     }
 
     /// <summary>A palm with fingers, and often a wrist.</summary>
@@ -75,24 +87,24 @@ internal sealed partial class Sketch(SKCanvas canvas, Random random)
             if (hands == 2)
             {
                 canvas.Translate(hand == 0 ? -15 : 15, 0);
-                canvas.Scale(hand == 0 ? 0.6f : -0.6f, 0.6f);
+                canvas.Scale(hand == 0 ? 0.7f : -0.7f, 0.7f);
             }
             canvas.RotateDegrees(Between(-50, 50));
-            float palm = Between(10, 15), finger = Between(2.6f, 4.2f);
+            float palm = Between(13, 19), finger = Between(3, 5);
             if (random.Next(2) == 0)
-                Fill(Box(-palm * 0.6f, palm * 0.3f, palm * 1.2f, Between(16, 26), 2), random.Next(4) == 0 ? Any() : skin, outline: true, shaded: false, line: line);
+                Fill(Box(-palm * 0.6f, palm * 0.3f, palm * 1.2f, Between(20, 30), 2), random.Next(4) == 0 ? Any() : skin, outline: true, shaded: false, line: line);
             int fingers = random.Next(1, 6);
             for (int i = 0; i < fingers; i++)
             {
-                float angle = (i - (fingers - 1) / 2f) * Between(14, 22), length = palm + Between(4, 18);
+                float angle = (i - (fingers - 1) / 2f) * Between(14, 22), length = palm + Between(4, 16);
                 canvas.Save();
                 canvas.RotateDegrees(angle);
                 Fill(Box(-finger, -length, 2 * finger, length, finger), skin, outline: true, shaded: false, line: line);
                 canvas.Restore();
             }
             Fill(Blob(0, 2, palm, palm * Between(0.8f, 1.2f), 0.12f), skin, outline: random.Next(3) > 0, shaded: true, line: line);
-            for (int i = random.Next(5); i > 0; i--)
-                Stroke(Curve(Between(-palm, palm), Between(-6, 10), Between(5, 12)), line, Between(0.8f, 1.8f));
+            for (int i = random.Next(1, 6); i > 0; i--)
+                Stroke(Bend(Between(-palm, palm) * 0.7f, Between(-8, 8), Between(5, 14)), line, Between(0.8f, 1.8f));
             canvas.Restore();
         }
     }
@@ -100,6 +112,7 @@ internal sealed partial class Sketch(SKCanvas canvas, Random random)
     /// <summary>A body and a head of soft blobs with ears, legs, eyes, a tail, stripes or spots.</summary>
     public void Creature()
     {
+        canvas.Scale(Between(1.1f, 1.4f));
         SKColor coat = random.Next(3) == 0 ? Pick(Skins) : Any(), second = random.Next(2) == 0 ? Lighter(coat, 0.4f) : Any();
         float headX = Between(-12, 12), headY = Between(-16, -4), head = Between(10, 18);
         if (random.Next(4) > 0)
@@ -159,13 +172,14 @@ internal sealed partial class Sketch(SKCanvas canvas, Random random)
     /// <summary>Something made: bodies of boxes, wheels, windows, stems; food, vehicles and tools look like it.</summary>
     public void Thing()
     {
+        canvas.Scale(Between(1, 1.3f));
         SKColor main = Any();
-        for (int i = random.Next(1, 4); i > 0; i--)
+        for (int i = random.Next(2, 5); i > 0; i--)
         {
             float w = Between(12, 52), h = Between(8, 40);
             Fill(Box(-w / 2 + Between(-6, 6), -h / 2 + Between(-10, 10), w, h, Between(0, 12)), i == 1 ? main : Any(), outline: random.Next(4) == 0, shaded: true);
         }
-        for (int i = random.Next(7); i > 0; i--)
+        for (int i = random.Next(3, 10); i > 0; i--)
         {
             float x = Between(-24, 20), y = Between(-18, 14);
             SKPath part = random.Next(3) == 0 ? Oval(x, y, Between(2, 8), Between(2, 8)) : Box(x, y, Between(3, 16), Between(2, 10), Between(0, 3));
@@ -206,9 +220,9 @@ internal sealed partial class Sketch(SKCanvas canvas, Random random)
     /// <summary>Many overlapping parts of every kind.</summary>
     public void Pile()
     {
-        for (int i = random.Next(4, 16); i > 0; i--)
+        for (int i = random.Next(5, 22); i > 0; i--)
         {
-            float x = Between(-24, 24), y = Between(-24, 24), r = Between(2, 18) * Between(0.5f, 1);
+            float x = Between(-26, 26), y = Between(-26, 26), r = Between(2, 20) * Between(0.5f, 1);
             SKPath path = random.Next(5) switch
             {
                 0 => Blob(x, y, r, r * Between(0.5f, 1.5f), 0.3f),

@@ -1,2 +1,63 @@
-Console.Error.WriteLine("usage: --out FOLDER");
-return 1;
+using Microsoft.ML.Mobius.Samples.Shapes;
+
+const string usage = """
+    Draws small clips with captions to fine-tune on, and prompts to evaluate with.
+
+      dotnet run --project samples/Shapes -- --out FOLDER [--count 600] [--seed 0]
+      dotnet run --project samples/Shapes -- --prompts FILE [--prompt-count 48] [--seed 0]
+
+      --out FOLDER        writes 0000.mp4, ... and captions.jsonl
+      --count N           number of clips; default 600
+      --prompts FILE      writes one prompt per line, half of them combinations that no clip shows
+      --prompt-count N    number of prompts; default 48
+      --seed N            default 0
+    """;
+
+string? folder = null, prompts = null;
+int count = 600, promptCount = 48, seed = 0;
+try
+{
+    for (int i = 0; i < args.Length; i += 2)
+    {
+        string value = i + 1 < args.Length ? args[i + 1] : throw new ArgumentException($"'{args[i]}' needs a value.");
+        switch (args[i])
+        {
+            case "--out": folder = value; break;
+            case "--prompts": prompts = value; break;
+            case "--count": count = Number(args[i], value, least: 1); break;
+            case "--prompt-count": promptCount = Number(args[i], value, least: 1); break;
+            case "--seed": seed = Number(args[i], value, least: 0); break;
+            default: throw new ArgumentException($"'{args[i]}' is not an option.");
+        }
+    }
+    if (folder is null && prompts is null)
+        throw new ArgumentException("Give --out, --prompts or both.");
+}
+catch (ArgumentException e)
+{
+    Console.Error.WriteLine($"{e.Message}\n\n{usage}");
+    return 2;
+}
+
+try
+{
+    if (folder is not null)
+    {
+        ClipFolder.Write(folder, count, seed);
+        Console.WriteLine($"{count} clips in {folder}");
+    }
+    if (prompts is not null)
+    {
+        ClipFolder.WriteLines(prompts, PromptSet.Choose(new Random(seed), promptCount).Select(c => c.Caption));
+        Console.WriteLine($"{promptCount} prompts in {prompts}");
+    }
+    return 0;
+}
+catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidOperationException or AggregateException)
+{
+    Console.Error.WriteLine((e is AggregateException several ? several.InnerExceptions[0] : e).Message);
+    return 1;
+}
+
+static int Number(string option, string value, int least) =>
+    int.TryParse(value, out int number) && number >= least ? number : throw new ArgumentException($"{option} must be a whole number of at least {least}, not '{value}'.");

@@ -42,19 +42,12 @@ public static class ShapeRenderer
         }
     }
 
-    /// <summary>The share of each pixel that a shape covers, 0..1, into [height, width]; overwritten.</summary>
-    internal static void Cover(Span<float> coverage, int shape, double centreX, double centreY, double radius)
-    {
-        coverage.Clear();
-        (int top, int bottom) = Rows(centreY, radius);
-        for (int y = top; y < bottom; y++)
-            CoverRow(coverage.Slice(y * ShapeSpec.Width, ShapeSpec.Width), shape, y, centreX, centreY, radius);
-    }
-
-    private static (int Top, int Bottom) Rows(double centreY, double radius) =>
+    /// <summary>The rows of the frame that an object may touch; bottom is exclusive.</summary>
+    internal static (int Top, int Bottom) Rows(double centreY, double radius) =>
         (Math.Max(0, (int)Math.Floor(centreY - radius)), Math.Min(ShapeSpec.Height, (int)Math.Ceiling(centreY + radius)));
 
-    private static void CoverRow(Span<float> row, int shape, int y, double centreX, double centreY, double radius)
+    /// <summary>Adds to each pixel of row y, [width], the share that the shape covers, 0..1.</summary>
+    internal static void CoverRow(Span<float> row, int shape, int y, double centreX, double centreY, double radius)
     {
         for (int line = 0; line < Lines; line++)
         {

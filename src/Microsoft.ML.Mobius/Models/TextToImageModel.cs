@@ -42,12 +42,18 @@ internal sealed record TextToImageModel(
             return module;
         }
 
+        ClipTextConfig TextConfig()
+        {
+            using var reader = new StreamReader(open("text_encoder/config.json"));
+            return ClipTextConfig.Parse(reader.ReadToEnd());
+        }
+
         using var vocabulary = open("tokenizer/vocab.json");
         using var merges = open("tokenizer/merges.txt");
         var unet = Config<UNetConfig>("unet/config.json");
         return new TextToImageModel(
             ClipTokenizer.Create(vocabulary, merges),
-            Weights("text_encoder/model.safetensors", new ClipTextModel(Config<ClipTextConfig>("text_encoder/config.json"))),
+            Weights("text_encoder/model.safetensors", new ClipTextModel(TextConfig())),
             Weights("vae/diffusion_pytorch_model.safetensors", new AutoencoderKl(Config<AutoencoderKlConfig>("vae/config.json"))),
             Weights("unet/diffusion_pytorch_model.safetensors", new SpatialStream(unet)),
             unet,
@@ -61,7 +67,7 @@ internal sealed record TextToImageModel(
         var indented = new JsonSerializerOptions { WriteIndented = true };
         write("tokenizer/vocab.json", stream => Tokenizer.Save(stream, Stream.Null));
         write("tokenizer/merges.txt", stream => Tokenizer.Save(Stream.Null, stream));
-        write("text_encoder/config.json", stream => JsonSerializer.Serialize(stream, TextEncoder.Config, indented));
+        write("text_encoder/config.json", stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(TextEncoder.Config.ToJson())));
         write("text_encoder/model.safetensors", stream => Safetensors.Write(stream, StateDict.Of(TextEncoder), ScalarType.Float16));
         write("vae/config.json", stream => JsonSerializer.Serialize(stream, Autoencoder.Config(), indented));
         write("vae/diffusion_pytorch_model.safetensors", stream => Safetensors.Write(stream, StateDict.Of(Autoencoder), ScalarType.Float16));

@@ -92,7 +92,8 @@ internal static class BytePairTraining
     {
         var bytes = ClipBytes.VocabularyOrder.Select(symbol => symbol.ToString()).ToList();
         // Two merges may give the same token by different ways.
-        var tokens = bytes.Concat(bytes.Select(symbol => symbol + ClipTokenizer.EndOfWord)).Concat(merges.Select(pair => pair.First + pair.Second))
+        var tokens = bytes.Concat(bytes.Select(symbol => symbol + ClipTokenizer.EndOfWord))
+            .Concat(merges.Select(pair => pair.First + pair.Second))
             .Append(ClipTokenizer.StartOfText).Append(ClipTokenizer.EndOfText).Distinct();
         using var text = new MemoryStream();
         using (var json = new Utf8JsonWriter(text, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))

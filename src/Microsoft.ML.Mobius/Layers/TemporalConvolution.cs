@@ -44,31 +44,30 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
     /// </summary>
     private sealed class FrameConvolution : nn.Module<Tensor, Tensor>
     {
-        private readonly GroupNorm _norm;
-        private readonly Conv3d _convolution;
+        // Not fields of their own: TorchSharp would register those once more, under the fields' names.
+        private readonly (GroupNorm Norm, Conv3d Convolution) _layers;
         private readonly double _dropout;
 
         public FrameConvolution(int channels, int groups, double? dropout) : base(nameof(FrameConvolution))
         {
             _dropout = dropout ?? 0;
-            _norm = Norms.Group(groups, channels, 1e-5);
-            _convolution = nn.Conv3d(channels, channels, (3, 1, 1), padding: (1, 0, 0));
-            register_module("0", _norm);
-            register_module(dropout is null ? "2" : "3", _convolution);
+            _layers = (Norms.Group(groups, channels, 1e-5), nn.Conv3d(channels, channels, (3, 1, 1), padding: (1, 0, 0)));
+            register_module("0", _layers.Norm);
+            register_module(dropout is null ? "2" : "3", _layers.Convolution);
         }
 
         public void StartAtZero()
         {
-            nn.init.zeros_(_convolution.weight!);
-            nn.init.zeros_(_convolution.bias!);
+            nn.init.zeros_(_layers.Convolution.weight!);
+            nn.init.zeros_(_layers.Convolution.bias!);
         }
 
         public override Tensor forward(Tensor x)
         {
-            var h = nn.functional.silu(_norm.call(x));
+            var h = nn.functional.silu(_layers.Norm.call(x));
             if (training && _dropout > 0)
                 h = nn.functional.dropout(h, _dropout, training: true);
-            return nn.functional.conv2d(h, _convolution.weight!.squeeze(-1), _convolution.bias, padding: [1, 0]);
+            return nn.functional.conv2d(h, _layers.Convolution.weight!.squeeze(-1), _layers.Convolution.bias, padding: [1, 0]);
         }
     }
 }

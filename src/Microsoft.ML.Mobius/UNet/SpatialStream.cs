@@ -45,8 +45,8 @@ internal sealed class SpatialStream : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <summary>z [N, c, h, w] -> h0 [N, C, h, w].</summary>
     public Tensor ConvIn(Tensor z) => _convIn.call(z);
 
-    /// <summary>t [B] -> e [B·frames, E].</summary>
-    public Tensor TimeEmbedding(Tensor t, long frames) => _timeEmbedding.call(t).repeat_interleave(frames, 0);
+    /// <summary>t [B] -> e [B·frames, E]. Repeated first: products of one row and of several round differently, and frames are to be as images are.</summary>
+    public Tensor TimeEmbedding(Tensor t, long frames) => _timeEmbedding.call(t.repeat_interleave(frames));
 
     /// <summary>conv_out(SiLU(GN(f))): [N, C, h, w] -> [N, c, h, w].</summary>
     public Tensor Head(Tensor f) => _convOut.call(nn.functional.silu(_normOut.call(f)));

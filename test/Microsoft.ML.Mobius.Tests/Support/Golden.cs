@@ -1,0 +1,82 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.UNet;
+using Microsoft.ML.Mobius.Weights;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Tests;
+
+/// <summary>A folder of golden data: configs, weights and tensors made by the reference implementations. Tensors live as long as this does.</summary>
+internal sealed class Golden : IDisposable
+{
+    private readonly string _folder;
+    private readonly List<Tensor> _tensors = [];
+
+    public Golden(string name)
+    {
+        _folder = Shared.PathOf("golden", name);
+        Io = Tensors("io.safetensors");
+    }
+
+    public IReadOnlyDictionary<string, Tensor> Io { get; }
+
+    /// <summary>Reads a safetensors file, floats as float32.</summary>
+    public IReadOnlyDictionary<string, Tensor> Tensors(string file)
+    {
+        using var stream = File.OpenRead(Path.Combine(_folder, file));
+        var tensors = Safetensors.Read(stream, ScalarType.Float32);
+        _tensors.AddRange(tensors.Values);
+        return tensors;
+    }
+
+    public T Config<T>(string file = "config.json") => JsonSerializer.Deserialize<T>(File.ReadAllText(Path.Combine(_folder, file)))!;
+
+    public JsonNode Json(string file) => JsonNode.Parse(File.ReadAllText(Path.Combine(_folder, file)))!;
+
+    /// <summary>The serial network of diffusers' names in <paramref name="weights"/>, its spatial and temporal layers in one file, all trainable or the temporal alone.</summary>
+    public SerialUNet Serial(string config = "config.json", string weights = "weights.safetensors", bool trainAll = false)
+    {
+        var settings = Config<UNetConfig>(config) with { Layout = UNetLayout.Serial };
+        var unet = (SerialUNet)VideoUNet.Around(new SpatialStream(settings), settings);
+        var tensors = Tensors(weights);
+        StateDict.Load(unet.Spatial, tensors.Where(pair => !IsTemporal(pair.Key)).ToDictionary(), weights);
+        StateDict.Load(unet.Temporal, tensors.Where(pair => IsTemporal(pair.Key)).ToDictionary(), weights);
+        foreach (var parameter in unet.Spatial.parameters())
+            parameter.requires_grad = trainAll;
+        unet.eval();
+        return unet;
+    }
+
+    /// <summary>All parameters of the network by diffusers' names.</summary>
+    public static Dictionary<string, Tensor> Named(VideoUNet unet) => unet.Spatial.named_parameters().Concat(unet.Temporal.named_parameters())
+        .ToDictionary(pair => pair.name, pair => (Tensor)pair.parameter);
+
+    public static bool IsTemporal(string key) => key.Contains("temp_") || key.Contains("transformer_in");
+
+    public void Dispose() => _tensors.ForEach(tensor => tensor.Dispose());
+}
+
+/// <summary>Comparisons of tensors.</summary>
+internal static class Close
+{
+    /// <summary>Every element within <paramref name="tolerance"/>.</summary>
+    public static void Assert(Tensor expected, Tensor actual, double tolerance, string what = "")
+    {
+        CollectionAssert.AreEqual(expected.shape, actual.shape, what);
+        double apart = Apart(expected, actual);
+        Microsoft.VisualStudio.TestTools.UnitTesting.Assert.IsTrue(apart <= tolerance, $"{what}: {apart} apart, {tolerance} allowed.");
+    }
+
+    /// <summary>Every element within <paramref name="tolerance"/> of the largest one.</summary>
+    public static void AssertRelative(Tensor expected, Tensor actual, double tolerance, string what = "")
+        => Assert(expected, actual, tolerance * expected.abs().max().item<float>(), what);
+
+    /// <summary>The largest difference; not a number where either has one that is not.</summary>
+    public static double Apart(Tensor a, Tensor b)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        return (a - b).abs().max().to(ScalarType.Float64).item<double>();
+    }
+}

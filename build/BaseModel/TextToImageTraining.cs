@@ -25,7 +25,7 @@ internal static class TextToImageTraining
             SampleSize = ImageSource.Size / autoencoder.Config().Factor,
             InChannels = autoencoder.Config().LatentChannels,
             OutChannels = autoencoder.Config().LatentChannels,
-            BlockOutChannels = [64, 128],
+            BlockOutChannels = [64, 112],
             DownBlockTypes = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
             UpBlockTypes = ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
             LayersPerBlock = 1,

@@ -10,8 +10,7 @@ public sealed class VideoDataViewType : StructuredDataViewType
     /// <summary>The type of clips of any length and size.</summary>
     public VideoDataViewType()
         : base(typeof(VideoClip))
-    {
-    }
+        => DataViewTypeManager.Register(this, typeof(VideoClip), new VideoTypeAttribute());
 
     /// <summary>The type of clips that are all alike.</summary>
     /// <param name="frameCount">Frames per clip, at least 1.</param>
@@ -27,6 +26,8 @@ public sealed class VideoDataViewType : StructuredDataViewType
         FrameCount = frameCount;
         Height = height;
         Width = width;
+        // ML.NET binds a column to a class member only if the column's type is registered, with whatever attribute.
+        DataViewTypeManager.Register(this, typeof(VideoClip), new VideoTypeAttribute(frameCount, height, width));
     }
 
     /// <summary>Frames per clip; 0 if that is not fixed.</summary>

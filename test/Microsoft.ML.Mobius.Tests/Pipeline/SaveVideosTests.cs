@@ -56,10 +56,15 @@ public sealed class SaveVideosTests
     [TestMethod]
     public void Transform_ShuffledRows_KeepTheirNumbers()
     {
-        var rows = Rows("a", "b", "c", "d");
-        var data = _ml.Data.ShuffleRows(_ml.Data.LoadFromEnumerable(rows), seed: 3);
-        var saved = _ml.Transforms.SaveVideos("File", "Video", Out("")).Fit(data).Transform(data);
-        foreach (var (name, path) in saved.GetColumn<string>("Name").Zip(saved.GetColumn<string>("File")))
+        string clock = _videos.Clock("c.mkv", encoder: "-c:v ffv1");
+        var rows = "abcdef".Select(letter => new { Name = letter.ToString(), Path = clock });
+        var data = _ml.Data.ShuffleRows(_ml.Data.LoadFromEnumerable(rows), seed: 3);     // (shuffling drops columns of such types as videos)
+
+        var saved = _ml.Transforms.LoadVideos("Video", "Path").Append(_ml.Transforms.SaveVideos("File", "Video", Out(""))).Fit(data).Transform(data);
+
+        var seen = saved.GetColumn<string>("Name").Zip(saved.GetColumn<string>("File")).ToArray();
+        Assert.AreNotEqual("abcdef", string.Concat(seen.Select(row => row.First)));
+        foreach (var (name, path) in seen)
             Assert.AreEqual(Out($"00{name[0] - 'a'}.mp4"), path);
     }
 

@@ -25,8 +25,10 @@ public static class VideoWriter
     /// <summary>Writes a clip to a file, replacing the file if there is one. The folder is made if it is missing.</summary>
     /// <remarks>
     /// .mp4: H.264, 4:2:0, playable while it downloads. Such a file must have even sides: an odd side grows by one pixel that repeats the
-    /// edge. .gif: 256 colours chosen for each frame, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
-    /// 12 and 13 ticks in turn, and more than 50 frames/s are refused. The file is written under another name in the same folder and then renamed: a failure leaves nothing.
+    /// edge. 4:2:0 also stores one colour for four pixels; with an <paramref name="upscale"/> of 2 every pixel of the clip keeps its own.
+    /// .gif: 256 colours chosen for each frame, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
+    /// 12 and 13 ticks in turn, and more than 50 frames/s are refused.
+    /// The file is written under another name in the same folder and then renamed: a failure leaves nothing.
     /// </remarks>
     /// <param name="path">The file; ends in .mp4 or .gif.</param>
     /// <param name="clip">What to write.</param>
@@ -57,13 +59,13 @@ public static class VideoWriter
         FileAside.Write(path, aside =>
         {
             var command = FFMpegArguments
-                .FromUrlInput(new Uri("pipe:0"), input => input.WithCustomArgument(
+                .FromUrlInput("pipe:0", input => input.WithCustomArgument(
                     $"-f rawvideo -pixel_format rgb24 -video_size {width}x{height} -framerate {rate}"))
                 .OutputToFile(Ffmpeg.Quotable(aside), overwrite: true, output => output.WithCustomArgument(encoder.Replace("{rate}", rate, StringComparison.Ordinal)));
             var (succeeded, complaint) = Ffmpeg.Run(
                 command, stream => Feed(stream, clip, upscale, width, height), output: null, cancellationToken);
             if (!succeeded || complaint.Length > 0)     // a full disk is a complaint that ffmpeg 5.1 ends well on
-                throw new IOException($"'{path}' could not be written: {complaint}");
+                throw new IOException(complaint);
         });
     }
 

@@ -2,7 +2,7 @@ using SkiaSharp;
 
 namespace Microsoft.ML.Mobius.Video;
 
-/// <summary>The frames of a WebP file, animated or still: ffmpeg learned to decode the animated ones only in 8.0.</summary>
+/// <summary>The frames of a WebP file, animated or still. The ffmpeg of today's Linux distributions cannot decode animated ones.</summary>
 internal sealed class WebpFrames : IDisposable
 {
     // Browsers show a frame of 10 ms or less for 100 ms, and ffmpeg does the same with GIF files.

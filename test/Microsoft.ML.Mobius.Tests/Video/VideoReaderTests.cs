@@ -100,6 +100,15 @@ public sealed class VideoReaderTests
     }
 
     [TestMethod]
+    public void Read_PixelsThatAreNotSquare_AreShownInShape()
+    {
+        string path = _videos.Make("-f lavfi -i color=lime:s=32x64:r=8:d=1,drawbox=w=32:h=16:c=red:t=fill,setsar=2 -c:v ffv1 s.mkv");
+        var frame = VideoReader.Read(path).Frame(0);        // shown as 64x64: nothing is cropped
+        AssertPixel(frame, 64, 32, 4, 254, 0, 0);
+        AssertPixel(frame, 64, 32, 30, 0, 255, 0);
+    }
+
+    [TestMethod]
     public void Read_RotatedFile_IsTurned()
     {
         _videos.Make("-f lavfi -i color=lime:s=64x32:r=8:d=1,drawbox=x=0:w=32:h=32:c=red:t=fill -c:v libx264 -crf 5 flat.mp4");
@@ -159,6 +168,14 @@ public sealed class VideoReaderTests
     {
         string path = _videos.Make("-f lavfi -i sine=d=1 s.wav");
         StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(() => VideoReader.Read(path)).Message, path);
+    }
+
+    [TestMethod]
+    public void Read_PngWhoseNameLooksLikeAPattern_IsRead()
+    {
+        string path = _videos.PathOf("p%03d.png");
+        File.Move(_videos.RedBoxOnNothing("-f apng box.png"), path);
+        Assert.AreEqual(8, VideoReader.Read(path).FrameCount);
     }
 
     [TestMethod]

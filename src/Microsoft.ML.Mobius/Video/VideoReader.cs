@@ -3,7 +3,7 @@ using FFMpegCore;
 
 namespace Microsoft.ML.Mobius.Video;
 
-/// <summary>Reads mp4, mov, webm, gif, animated PNG and animated WebP files (and whatever else the installed ffmpeg knows) as clips.</summary>
+/// <summary>Reads mp4, mov, webm, gif, animated PNG and animated WebP files (and what else the installed ffmpeg knows).</summary>
 /// <remarks>
 /// Needs ffmpeg, 5.1 or later, on the PATH or in the folder that FFMpegCore's GlobalFFOptions names; one short process per file, no
 /// temporary files. May be used from several threads at once.
@@ -22,7 +22,7 @@ public static class VideoReader
     /// <returns>A clip of exactly FrameCount frames of Width x Height at FrameRate, whose Source is <paramref name="path"/>.</returns>
     /// <exception cref="ArgumentException">An option is out of its range, or the path is empty.</exception>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is not a video, is damaged or has no frame, or is too short and short clips are refused.</exception>
+    /// <exception cref="InvalidDataException">The file is not a video, is damaged or has no frame, or is refused as too short.</exception>
     /// <exception cref="InvalidOperationException">There is no ffmpeg.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static VideoClip Read(string path, VideoReadOptions? options = null, CancellationToken cancellationToken = default)
@@ -43,7 +43,8 @@ public static class VideoReader
         int had = (int)(frames.Length / frameSize);
         bool damaged = had < options.FrameCount && complaint.Length > 0;
         if (!succeeded || damaged || frames.Length % frameSize != 0)
-            throw new InvalidDataException($"'{path}' is not a readable video: {(complaint.Length > 0 ? complaint : "it ends within a frame")}");
+            throw new InvalidDataException(
+                $"'{path}' is not a readable video: {(complaint.Length > 0 ? complaint : "it ends within a frame")}");
         if (had == 0)
             throw new InvalidDataException($"'{path}' has no frames.");
         if (had < options.FrameCount && options.ShortClip == ShortClip.Refuse)
@@ -83,7 +84,8 @@ public static class VideoReader
     // Alpha is multiplied in before scaling: the hidden colour of transparent pixels must not bleed into their neighbours.
     private static string Fit(VideoReadOptions options)
         => "scale=flags=bicubic+accurate_rnd+full_chroma_int,format=gbrap,premultiply=inplace=1," +
-           $"scale=w='max({options.Width},round({options.Height}*dar))':h='max({options.Height},round({options.Width}/dar))':flags=bicubic+accurate_rnd," +
+           $"scale=w='max({options.Width},round({options.Height}*dar))':" +
+           $"h='max({options.Height},round({options.Width}/dar))':flags=bicubic+accurate_rnd," +
            $"crop={options.Width}:{options.Height},format=rgba";
 
     /// <summary>What ffmpeg has to be told of a file, by the file's first bytes.</summary>
@@ -93,7 +95,8 @@ public static class VideoReader
         using (var file = File.OpenRead(path))
             head = head[..file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false)];
 
-        ReadOnlySpan<byte> png = [0x89, (byte)'P', (byte)'N', (byte)'G'], matroska = [0x1A, 0x45, 0xDF, 0xA3], alphaMode = [0x53, 0xC0, 0x81, 0x01];
+        ReadOnlySpan<byte> png = [0x89, (byte)'P', (byte)'N', (byte)'G'];
+        ReadOnlySpan<byte> matroska = [0x1A, 0x45, 0xDF, 0xA3], alphaMode = [0x53, 0xC0, 0x81, 0x01];
         if (head.StartsWith(png) && head.IndexOf("acTL"u8) >= 0)
             return "-f apng";                       // not a series of pictures whose name is a pattern
         if (!head.StartsWith(matroska) || head.IndexOf(alphaMode) < 0)

@@ -4,13 +4,14 @@ using FFMpegCore;
 namespace Microsoft.ML.Mobius.Video;
 
 /// <summary>Writes clips as mp4 (H.264) or gif files; the extension of the path decides which.</summary>
-/// <remarks>Needs ffmpeg, as <see cref="VideoReader"/> does. The same clip gives the same bytes every time. May be used from several threads.</remarks>
+/// <remarks>Needs ffmpeg, as <see cref="VideoReader"/> does. The same clip gives the same bytes. May be used from several threads.</remarks>
 public static class VideoWriter
 {
     // Tagged as what it is, or players guess the matrix from the size. Quality 12: 64x64 pixels have no colour to spare.
     private const string Mp4 =
         "-vf scale=flags=bicubic+accurate_rnd+full_chroma_inp+full_chroma_int:out_color_matrix=smpte170m:out_range=tv,format=yuv420p " +
-        "-c:v libx264 -preset slow -crf 12 -threads 1 -colorspace smpte170m -color_range tv -color_primaries bt709 -color_trc iec61966-2-1 " +
+        "-c:v libx264 -preset slow -crf 12 -threads 1 " +
+        "-colorspace smpte170m -color_range tv -color_primaries bt709 -color_trc iec61966-2-1 " +
         "-movflags +faststart -flags:v +bitexact -fflags +bitexact -f mp4";
 
     // A gif's clock ticks every 1/100 s. Every frame starts at the last tick not after its time, so that a reader that looks at
@@ -34,7 +35,7 @@ public static class VideoWriter
     /// <param name="clip">What to write.</param>
     /// <param name="upscale">Every pixel becomes a square of this many, 1..64; the default is 1.</param>
     /// <param name="cancellationToken">Stops writing, ends ffmpeg and removes what was written.</param>
-    /// <exception cref="ArgumentException">The extension is another one, <paramref name="upscale"/> is out of its range, or the clip is too fast for a gif.</exception>
+    /// <exception cref="ArgumentException">The extension is another one, the upscale is out of its range, or the clip is too fast for a gif.</exception>
     /// <exception cref="IOException">The folder or the file cannot be written, or the disk is full.</exception>
     /// <exception cref="InvalidOperationException">There is no ffmpeg.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
@@ -52,16 +53,18 @@ public static class VideoWriter
         };
 
         if (multiple == 1 && clip.FrameRate > FastestGif)
-            throw new ArgumentException($"A gif shows at most {FastestGif} frames/s; the clip for '{path}' has {clip.FrameRate}.", nameof(clip));
+            throw new ArgumentException(
+                $"A gif shows at most {FastestGif} frames/s; the clip for '{path}' has {clip.FrameRate}.", nameof(clip));
 
         int width = RoundUp(clip.Width * upscale, multiple), height = RoundUp(clip.Height * upscale, multiple);
         string rate = clip.FrameRate.ToString(CultureInfo.InvariantCulture);
+        string encoding = encoder.Replace("{rate}", rate, StringComparison.Ordinal);
         FileAside.Write(path, aside =>
         {
             var command = FFMpegArguments
                 .FromUrlInput("pipe:0", input => input.WithCustomArgument(
                     $"-f rawvideo -pixel_format rgb24 -video_size {width}x{height} -framerate {rate}"))
-                .OutputToFile(Ffmpeg.Quotable(aside), overwrite: true, output => output.WithCustomArgument(encoder.Replace("{rate}", rate, StringComparison.Ordinal)));
+                .OutputToFile(Ffmpeg.Quotable(aside), overwrite: true, output => output.WithCustomArgument(encoding));
             var (succeeded, complaint) = Ffmpeg.Run(
                 command, stream => Feed(stream, clip, upscale, width, height), output: null, cancellationToken);
             if (!succeeded || complaint.Length > 0)     // a full disk is a complaint that ffmpeg 5.1 ends well on

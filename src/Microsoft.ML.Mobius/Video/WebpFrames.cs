@@ -41,7 +41,7 @@ internal sealed class WebpFrames : IDisposable
         return new WebpFrames(path, codec);
     }
 
-    /// <summary>Writes the frames shown at 0, 1/rate, 2/rate, ... seconds, at most <paramref name="count"/>, as [H, W, 4] straight RGBA bytes.</summary>
+    /// <summary>Writes the frames shown at 0, 1/rate, 2/rate, ... seconds, at most <paramref name="count"/>, each [H, W, 4] straight RGBA.</summary>
     public void WriteTo(Stream stream, int count, double rate, CancellationToken cancellationToken)
     {
         using var canvas = new SKBitmap(new SKImageInfo(Width, Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
@@ -74,6 +74,7 @@ internal sealed class WebpFrames : IDisposable
             canvas.Erase(SKColors.Transparent);
         var options = new SKCodecOptions(frame, required >= 0 && required == frame - 1 ? frame - 1 : -1);
         if (_codec.GetPixels(canvas.Info, canvas.GetPixels(), options) is var result and not SKCodecResult.Success)
-            throw new InvalidDataException($"'{_path}' is not a readable video: frame {frame} of its WebP data cannot be decoded ({result}).");
+            throw new InvalidDataException(
+                $"'{_path}' is not a readable video: frame {frame} of its WebP data cannot be decoded ({result}).");
     }
 }

@@ -61,7 +61,8 @@ public sealed class VideoReaderTests
         {
             var frame = clip.Frame(k);
             for (int i = 0; i < frame.Length; i += 3)       // between white and red, red stays full: anything darker is a fringe
-                Assert.IsTrue(frame[i] >= darkest && Math.Abs(frame[i + 1] - frame[i + 2]) <= 255 - darkest, $"frame {k}, byte {i}: {frame[i]} {frame[i + 1]} {frame[i + 2]}");
+                Assert.IsTrue(frame[i] >= darkest && Math.Abs(frame[i + 1] - frame[i + 2]) <= 255 - darkest,
+                    $"frame {k}, byte {i}: {frame[i]} {frame[i + 1]} {frame[i + 2]}");
             AssertPixel(frame, 80, 2, 2, 255, 255, 255);
             AssertPixel(frame, 80, 40, 30, 255, 0, 0);
         }
@@ -84,7 +85,8 @@ public sealed class VideoReaderTests
     public void Read_WideSource_KeepsTheMiddleInShape()
     {
         string path = _videos.Make(             // red | green | blue, each 64x64
-            "-f lavfi -i color=lime:s=192x64:r=8:d=1,format=gbrp,drawbox=x=0:w=64:h=64:c=red:t=fill,drawbox=x=128:w=64:h=64:c=blue:t=fill -c:v ffv1 w.mkv");
+            "-f lavfi -i color=lime:s=192x64:r=8:d=1,format=gbrp,drawbox=x=0:w=64:h=64:c=red:t=fill," +
+            "drawbox=x=128:w=64:h=64:c=blue:t=fill -c:v ffv1 w.mkv");
 
         var frame = VideoReader.Read(path, new VideoReadOptions { Width = 32, Height = 32 }).Frame(0);
 

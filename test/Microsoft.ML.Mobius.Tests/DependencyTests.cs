@@ -110,7 +110,7 @@ public sealed partial class DependencyTests
     [GeneratedRegex(@"^namespace ([\w.]+)")]
     private static partial Regex Namespace();
 
-    [GeneratedRegex(@"^\s*(?:public|internal)[\w ]* (?:class|record|struct|enum|interface) (\w+)")]
+    [GeneratedRegex(@"^(?:public|internal)[\w ]* (?:class|record|struct|enum|interface) (\w+)")]
     private static partial Regex Declaration();
 
     [GeneratedRegex(@"(?<![\w.])([A-Z]\w+)\.([A-Z]\w+)")]

@@ -35,12 +35,15 @@ internal static class StoredEntries
     /// <param name="name">Name of the entry within the model's folder.</param>
     /// <param name="read">Reads the contents from a forward-only stream.</param>
     /// <returns>False if there is no such entry.</returns>
+    /// <exception cref="InvalidDataException">The entry is damaged: its checksum is another.</exception>
     public static bool TryLoadStored(this ModelLoadContext ctx, string name, Action<Stream> read)
     {
         if (Entries(ctx)?.GetValueOrDefault(Path.Combine(ctx.Directory ?? "", name)) is not { } entry)
             return ctx.TryLoadBinaryStream(name, reader => read(reader.BaseStream));
-        using var stream = entry.Open();
+        using var contents = entry.Open();
+        using var stream = new Crc32Stream(contents);
         read(stream);
+        stream.Verify(entry.Crc32);
         return true;
     }
 

@@ -141,6 +141,24 @@ public sealed class TextToVideoModelFileTests
     }
 
     [TestMethod]
+    [DataRow("vae.safetensors")]
+    [DataRow("unet.temporal.safetensors")]
+    public void Load_OneBitFlipped_NamesTheEntry(string name)
+    {
+        using var transformer = _tiny.Untrained();
+        _tiny.ML.Model.Save(transformer, null, Zip);
+        long size;
+        using (var archive = ZipFile.OpenRead(Zip))
+            size = archive.Entries.Single(entry => entry.Name == name).Length;
+        byte[] file = File.ReadAllBytes(Zip);
+        int header = file.AsSpan().IndexOf(System.Text.Encoding.ASCII.GetBytes(name));
+        file[header + size - 8] ^= 1;      // one of the last weights, which are stored as they are
+        File.WriteAllBytes(Zip, file);
+        var error = Assert.ThrowsExactly<InvalidOperationException>(() => _tiny.ML.Model.Load(Zip, out _));
+        Assert.Contains(name, error.ToString());
+    }
+
+    [TestMethod]
     public void LoadableClasses_AreVisible()
     {
         // None are without the access that Friends.cs asks for: the runtime passes over attributes of inaccessible types in silence.

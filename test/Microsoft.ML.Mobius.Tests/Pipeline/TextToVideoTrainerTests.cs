@@ -251,6 +251,47 @@ public sealed class TextToVideoTrainerTests
     }
 
     [TestMethod]
+    public void Fit_PathsButNoFfmpeg_SaysSoBeforeReadingAnything()
+    {
+        string? before = Environment.GetEnvironmentVariable("PATH");
+        try
+        {
+            Environment.SetEnvironmentVariable("PATH", AppContext.BaseDirectory);
+            var error = Assert.ThrowsExactly<InvalidOperationException>(() => _tiny.Trainer(options => options.ClipColumnName = "Path").Fit(_tiny.Clips()));
+            Assert.Contains("ffmpeg", error.Message);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("PATH", before);
+        }
+    }
+
+    [TestMethod]
+    public void Fit_FailsOrIsDisposedOf_LeavesNoTensors()
+    {
+        void FitAndFail()
+        {
+            Assert.ThrowsExactly<InvalidDataException>(() => _tiny.Trainer().Fit(_tiny.View(
+                new TinyPipeline.Row { Caption = "a", Clip = SmallVideos.Gradient(2, 16, 16) }, new TinyPipeline.Row())));
+            var transformer = _tiny.Trainer().Fit(_tiny.Clips(2));
+            TinyPipeline.Videos(transformer.Transform(_tiny.Prompts("a")));
+            transformer.Dispose();
+        }
+
+        long Count()
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            return TorchSharp.torch.Tensor.TotalCount;
+        }
+
+        FitAndFail();
+        long before = Count();
+        FitAndFail();
+        Assert.AreEqual(before, Count());
+    }
+
+    [TestMethod]
     public void Fit_GpuThatIsNotThere_ThrowsOrWarns()
     {
         if (TorchSharp.torch.cuda.is_available())

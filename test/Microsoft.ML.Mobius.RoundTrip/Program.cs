@@ -9,7 +9,8 @@ using Microsoft.ML.Mobius.Video;
 var ml = new MLContext(1);
 Console.WriteLine(AppDomain.CurrentDomain.GetAssemblies().Any(assembly => assembly.GetName().Name == "Microsoft.ML.Mobius"));
 var model = ml.Model.Load(args[0], out _);
-Console.WriteLine(string.Join(' ', model is IEnumerable<ITransformer> chain ? chain.Select(element => element.GetType().FullName) : [model.GetType().FullName]));
+var elements = model as IEnumerable<ITransformer> ?? [model];
+Console.WriteLine(string.Join(' ', elements.Select(element => element.GetType().FullName)));
 Generate(ml, model, int.Parse(args[1]), args[2..]);
 (model as IDisposable)?.Dispose();
 

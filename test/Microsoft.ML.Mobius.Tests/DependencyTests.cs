@@ -97,7 +97,10 @@ public sealed partial class DependencyTests
     }
 
     private static IEnumerable<string> Lines(Func<string, string, bool> breaks)
-        => from file in s_files from line in file.Lines.Index() where breaks(file.Folder, line.Item) select $"{file.Name}:{line.Index + 1}: {line.Item.Trim()}";
+        => from file in s_files
+           from line in file.Lines.Index()
+           where breaks(file.Folder, line.Item)
+           select $"{file.Name}:{line.Index + 1}: {line.Item.Trim()}";
 
     private static void AssertNone(IEnumerable<string> lines) => Assert.AreEqual("", string.Join('\n', lines));
 

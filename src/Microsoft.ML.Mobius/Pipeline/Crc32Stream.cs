@@ -3,7 +3,8 @@ using System.Runtime.InteropServices;
 
 namespace Microsoft.ML.Mobius;
 
-/// <summary>Reads another stream and sums up what was read, as zip archives do. .NET does not compare the sum of an entry it reads; this does.</summary>
+/// <summary>Reads another stream and sums up what was read, as zip archives do. .NET does not compare the sum of an entry it reads; this
+/// does.</summary>
 internal sealed class Crc32Stream(Stream inner) : Stream
 {
     private const int Slices = 8;

@@ -9,8 +9,8 @@ namespace Microsoft.ML.Mobius;
 /// </summary>
 /// <remarks>
 /// Reaches for two private fields of ML.NET; where they are named otherwise, ML.NET's own calls do the same with a temporary file. Either
-/// kind of entry is read by either way. Safe beside ML.NET's own entries: it keeps those in temporary files until it writes them as a whole, so
-/// that no other entry of the archive is open meanwhile.
+/// kind of entry is read by either way. Safe beside ML.NET's own entries: it keeps those in temporary files until it writes them as a
+/// whole, so that no other entry of the archive is open meanwhile.
 /// </remarks>
 internal static class StoredEntries
 {

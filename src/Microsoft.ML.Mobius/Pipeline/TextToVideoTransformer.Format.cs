@@ -60,7 +60,8 @@ public sealed partial class TextToVideoTransformer
         catch (Exception e) when (e is not (OutOfMemoryException or OperationCanceledException))
         {
             model?.Dispose();
-            throw e is FormatException ? e : host.ExceptDecode(e, $"The text-to-video model is damaged, as far as it was read (to {lastEntry}): {e.Message}");
+            throw e is FormatException ? e
+                : host.ExceptDecode(e, $"The text-to-video model is damaged, as far as it was read (to {lastEntry}): {e.Message}");
         }
     }
 

@@ -24,7 +24,8 @@ public sealed class TextToVideoModelFileTests
     {
         string[] prompts = ["a red Ball", "", "zwei Bälle"];
         var model = _tiny.ML.Transforms.Text.NormalizeText("Caption").Append(_tiny.Trainer()).Fit(_tiny.Clips());
-        string[] expected = [.. TinyPipeline.Videos(model.Transform(_tiny.Prompts(prompts))).Select(clip => Convert.ToHexString(SHA256.HashData(clip.Pixels.Span)))];
+        string[] expected = [.. TinyPipeline.Videos(model.Transform(_tiny.Prompts(prompts)))
+            .Select(clip => Convert.ToHexString(SHA256.HashData(clip.Pixels.Span)))];
         _tiny.ML.Model.Save(model, _tiny.Prompts().Schema, Zip);
         model.Dispose();
 
@@ -38,7 +39,8 @@ public sealed class TextToVideoModelFileTests
     [TestMethod]
     public void Load_SavedWithNullSchema_IsTheTransformerWithAllItHad()
     {
-        using var saved = _tiny.Trainer(options => (options.SeedColumnName, options.NegativePromptColumnName) = ("Seed", "Negative")).Fit(_tiny.Clips());
+        using var saved = _tiny.Trainer(options => (options.SeedColumnName, options.NegativePromptColumnName) = ("Seed", "Negative"))
+            .Fit(_tiny.Clips());
         saved.Generation = saved.Generation with { SamplingSteps = 3, GuidanceScale = 2, NegativePrompt = "dull", Seed = -5, FrameRate = 12 };
         _tiny.ML.Model.Save(saved, null, Zip);
 
@@ -49,10 +51,11 @@ public sealed class TextToVideoModelFileTests
         CollectionAssert.AreEqual(saved.History.Losses.ToArray(), loaded.History.Losses.ToArray());
         CollectionAssert.AreEqual(saved.History.HeldOut.ToArray(), loaded.History.HeldOut.ToArray());
         Assert.AreEqual((saved.History.Seconds, saved.History.PeakMemoryBytes), (loaded.History.Seconds, loaded.History.PeakMemoryBytes));
-        Assert.AreEqual((saved.Layout, saved.ParameterCount, saved.TrainedParameterCount), (loaded.Layout, loaded.ParameterCount, loaded.TrainedParameterCount));
+        Assert.AreEqual((saved.Layout, saved.ParameterCount, saved.TrainedParameterCount),
+            (loaded.Layout, loaded.ParameterCount, loaded.TrainedParameterCount));
         Assert.AreEqual((saved.InputColumnName, saved.OutputColumnName, "Seed", "Negative"),
             (loaded.InputColumnName, loaded.OutputColumnName, loaded.SeedColumnName, loaded.NegativePromptColumnName));
-        TinyPipeline.AssertSame(TinyPipeline.Videos(saved.Transform(_tiny.Clips(1))).Single(), TinyPipeline.Videos(loaded.Transform(_tiny.Clips(1))).Single());
+        AssertGenerateTheSame(saved, loaded, _tiny.Clips(1));
     }
 
     [TestMethod]
@@ -84,7 +87,7 @@ public sealed class TextToVideoModelFileTests
         _tiny.ML.Model.Save(saved, null, Zip);
         Repack(_ => { });
         using var loaded = (TextToVideoTransformer)_tiny.ML.Model.Load(Zip, out _);
-        TinyPipeline.AssertSame(TinyPipeline.Videos(saved.Transform(_tiny.Prompts("a"))).Single(), TinyPipeline.Videos(loaded.Transform(_tiny.Prompts("a"))).Single());
+        AssertGenerateTheSame(saved, loaded, _tiny.Prompts("a"));
     }
 
     [TestMethod]
@@ -167,6 +170,9 @@ public sealed class TextToVideoModelFileTests
         Assert.AreEqual(new Version(1, 0, 0, 0), assembly.GetName().Version);
     }
 
+    private static void AssertGenerateTheSame(TextToVideoTransformer first, TextToVideoTransformer second, IDataView row)
+        => TinyPipeline.AssertSame(TinyPipeline.Videos(first.Transform(row)).Single(), TinyPipeline.Videos(second.Transform(row)).Single());
+
     private void Repack(Action<Dictionary<string, byte[]>> change)
     {
         var entries = new Dictionary<string, byte[]>();
@@ -191,8 +197,8 @@ public sealed class TextToVideoModelFileTests
     private static string[] RoundTrip(string[] arguments)
     {
         string program = Path.Combine(AppContext.BaseDirectory, "Microsoft.ML.Mobius.RoundTrip.dll");
-        var start = new ProcessStartInfo(Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet",
-            ["exec", program, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        string dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
+        var start = new ProcessStartInfo(dotnet, ["exec", program, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
         using var process = Process.Start(start)!;
         var complaint = process.StandardError.ReadToEndAsync();
         string said = process.StandardOutput.ReadToEnd();

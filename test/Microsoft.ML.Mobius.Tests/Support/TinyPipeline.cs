@@ -20,6 +20,9 @@ internal sealed class TinyPipeline
 
     public List<string> Log { get; } = [];
 
+    public bool Logged(string kind, string part)
+        => Log.Any(line => line.StartsWith(kind, StringComparison.Ordinal) && line.Contains(part, StringComparison.Ordinal));
+
     public sealed class Row
     {
         public string Caption { get; set; } = "";

@@ -16,6 +16,12 @@ public sealed class TextToVideoModelFileTests
 
     private string Zip => _files.PathOf("model.zip");
 
+    [ClassInitialize]
+    public static void Start(TestContext _) => TinyPipeline.UseOneThread();
+
+    [ClassCleanup]
+    public static void End() => TinyPipeline.UseUsualThreads();
+
     [TestCleanup]
     public void RemoveFiles() => _files.Dispose();
 

@@ -12,6 +12,12 @@ public sealed class TextToVideoTrainerTests
 {
     private readonly TinyPipeline _tiny = new();
 
+    [ClassInitialize]
+    public static void Start(TestContext _) => TinyPipeline.UseOneThread();
+
+    [ClassCleanup]
+    public static void End() => TinyPipeline.UseUsualThreads();
+
     [TestMethod]
     public void Fit_VideoColumn_TrainsAndReports()
     {

@@ -8,6 +8,12 @@ public sealed class TextToVideoTransformerTests
 {
     private readonly TinyPipeline _tiny = new();
 
+    [ClassInitialize]
+    public static void Start(TestContext _) => TinyPipeline.UseOneThread();
+
+    [ClassCleanup]
+    public static void End() => TinyPipeline.UseUsualThreads();
+
     [TestMethod]
     public void Transform_TwentyPrompts_GivesTwentyVideos()
     {

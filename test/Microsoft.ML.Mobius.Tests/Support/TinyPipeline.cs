@@ -43,6 +43,11 @@ internal sealed class TinyPipeline
         [VideoType(Frames, Side, Side)] public VideoClip? Video { get; set; }
     }
 
+    /// <summary>So tiny a model has nothing to share out; on a busy machine its threads would but wait for each other.</summary>
+    public static void UseOneThread() => TorchSharp.torch.set_num_threads(1);
+
+    public static void UseUsualThreads() => TorchSharp.torch.set_num_threads(2);
+
     public static TextToVideoTrainer.Options Options(Action<TextToVideoTrainer.Options>? change = null)
     {
         var options = new TextToVideoTrainer.Options

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using Microsoft.ML.Mobius.Pipeline;
 using Microsoft.ML.Mobius.Samples.Shapes;
 using Microsoft.ML.Mobius.Video;
 

@@ -21,34 +21,34 @@ internal static class GenerateCommand
         MLContext mlContext = JobContext.Create(settings.Seed);
         ITransformer model = mlContext.Model.Load(settings.ModelFile, out _);
         using var nativeMemory = model as IDisposable;
-        IDataView generated = model.Transform(mlContext.Data.LoadFromEnumerable(prompts.Select(prompt => new Prompt { Caption = prompt })));
+        IDataView data = mlContext.Data.LoadFromEnumerable(prompts.Select((prompt, i) => new Prompt { Name = $"{i + 1:D3}", Caption = prompt }));
+        IDataView generated = model.Transform(data);
+        IDataView saved = mlContext.Transforms.SaveVideos("Path", "Video", settings.VideoFolder, fileNameColumn: "Name").Fit(generated).Transform(generated);
 
         DeleteOldVideos(settings.VideoFolder);
-        var rows = new List<ContactSheetRow>();
-        foreach (Generated row in mlContext.Data.CreateEnumerable<Generated>(generated, reuseRowObject: false))
+        var videos = new List<Generated>();
+        foreach (Generated video in mlContext.Data.CreateEnumerable<Generated>(saved, reuseRowObject: false))
         {
             interrupt.ThrowIfCancellationRequested();
-            string prompt = prompts[rows.Count];
-            rows.Add(new ContactSheetRow(prompt, row.Video));
-            VideoWriter.Write(VideoFile(settings, rows.Count), row.Video, cancellationToken: interrupt);
-            Show(rows.Count, prompts.Count, prompt);
+            videos.Add(video);
+            Show(videos.Count, prompts.Count, video.Caption);
         }
-        ContactSheet.Write(settings.ContactSheetFile, [.. rows.Take(RowsOnSheet)]);
+        ContactSheet.Write(settings.ContactSheetFile, [.. videos.Take(RowsOnSheet).Select(video => new ContactSheetRow(video.Caption, video.Video))]);
 
-        IReadOnlyList<AttributeScores> scores = Scores(settings, rows);
+        IReadOnlyList<AttributeScores> scores = Scores(videos);
         using var process = Process.GetCurrentProcess();
         (summary with
         {
             Settings = summary.Settings with { Out = settings.Out, Prompts = settings.Prompts },
             Generation = new GenerationSummary(
-                rows.Count, clock.Elapsed.TotalSeconds, process.PeakWorkingSet64, scores.Count == 0 ? null : Accuracy.Of(scores)),
+                videos.Count, clock.Elapsed.TotalSeconds, process.PeakWorkingSet64, scores.Count == 0 ? null : Accuracy.Of(scores)),
         }).Write(settings.SummaryFile);
         if (scores.Count > 0)
             Console.WriteLine($"\n{AttributeScores.Table(scores)}");
         Console.WriteLine($"""
 
             model          {settings.ModelFile}
-            videos         {settings.VideoFolder} ({rows.Count})
+            videos         {settings.VideoFolder} ({videos.Count})
             contact sheet  {settings.ContactSheetFile}
             loss curve     {settings.LossFile}
             summary        {settings.SummaryFile}
@@ -56,24 +56,22 @@ internal static class GenerateCommand
     }
 
     /// <summary>What the written files show; empty unless every prompt is a caption of the shapes clips.</summary>
-    private static IReadOnlyList<AttributeScores> Scores(JobSettings settings, List<ContactSheetRow> rows)
+    private static IReadOnlyList<AttributeScores> Scores(IEnumerable<Generated> videos)
     {
         var scores = new List<AttributeScores>();
-        foreach (var (caption, video) in rows)
+        foreach (Generated video in videos)
         {
-            if (!ShapeSpec.TryParse(caption, out ShapeCombination combination))
+            if (!ShapeSpec.TryParse(video.Caption, out ShapeCombination combination))
                 return [];
-            var form = new VideoReadOptions
+            VideoClip made = video.Video;
+            VideoClip written = VideoReader.Read(video.Path, new VideoReadOptions
             {
-                FrameCount = video.FrameCount, Width = video.Width, Height = video.Height, FrameRate = video.FrameRate, ShortClip = ShortClip.Refuse,
-            };
-            VideoClip written = VideoReader.Read(VideoFile(settings, scores.Count + 1), form);
+                FrameCount = made.FrameCount, Width = made.Width, Height = made.Height, FrameRate = made.FrameRate, ShortClip = ShortClip.Refuse,
+            });
             scores.Add(AttributeEvaluator.Evaluate(written.Pixels.Span, written.FrameCount, written.Height, written.Width, combination));
         }
         return scores;
     }
-
-    private static string VideoFile(JobSettings settings, int number) => Path.Combine(settings.VideoFolder, $"{number:D3}.mp4");
 
     // Of an earlier run with more prompts, say.
     private static void DeleteOldVideos(string folder)
@@ -96,12 +94,18 @@ internal static class GenerateCommand
 
     private sealed class Prompt
     {
+        public required string Name { get; init; }
+
         public required string Caption { get; init; }
     }
 
     private sealed class Generated
     {
+        public string Caption { get; set; } = "";
+
         [VideoType]
         public VideoClip Video { get; set; } = null!;
+
+        public string Path { get; set; } = "";
     }
 }

@@ -6,6 +6,8 @@ using Microsoft.ML.Mobius.UNet;
 
 namespace Microsoft.ML.Mobius.Samples.MainJob;
 
+using Command = System.CommandLine.Command;       // here, for Microsoft.ML.Command is a namespace
+
 /// <summary>The two commands and their options; both take the same ones, so that one command line serves both.</summary>
 internal static partial class JobCommandLine
 {

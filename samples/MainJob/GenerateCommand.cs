@@ -19,7 +19,7 @@ internal static class GenerateCommand
         Summary summary = Summary.Read(settings.SummaryFile);
 
         MLContext mlContext = JobContext.Create(settings.Seed);
-        ITransformer model = mlContext.Model.Load(settings.ModelFile, out _);
+        ITransformer model = Load(mlContext, settings.ModelFile);
         using var nativeMemory = model as IDisposable;
         IDataView data = mlContext.Data.LoadFromEnumerable(prompts.Select((prompt, i) => new Prompt { Name = $"{i + 1:D3}", Caption = prompt }));
         IDataView generated = model.Transform(data);
@@ -53,6 +53,18 @@ internal static class GenerateCommand
             loss curve     {settings.LossFile}
             summary        {settings.SummaryFile}
             """);
+    }
+
+    private static ITransformer Load(MLContext mlContext, string file)
+    {
+        try
+        {
+            return mlContext.Model.Load(file, out _);
+        }
+        catch (Exception e) when (e is not FileNotFoundException)
+        {
+            throw new InvalidDataException($"'{file}' is not a whole saved model: {e.Message}", e);
+        }
     }
 
     /// <summary>What the written files show; empty unless every prompt is a caption of the shapes clips.</summary>

@@ -17,9 +17,12 @@ internal static class LossPlot
     public static void Write(string path, TrainingHistory history)
     {
         var plot = new PlotModel { Title = "Denoising loss", Background = OxyColors.White };
-        plot.Legends.Add(new Legend { LegendPosition = LegendPosition.RightTop });
+        plot.Legends.Add(new Legend
+        {
+            LegendPlacement = LegendPlacement.Outside, LegendPosition = LegendPosition.BottomCenter, LegendOrientation = LegendOrientation.Horizontal,
+        });
         plot.Axes.Add(new LinearAxis { Position = AxisPosition.Bottom, Title = "step", Minimum = 0, MajorGridlineStyle = LineStyle.Dot });
-        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "mean squared error", Minimum = 0, MajorGridlineStyle = LineStyle.Dot });
+        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "mean squared error", Minimum = 0, MaximumPadding = 0.05, MajorGridlineStyle = LineStyle.Dot });
         plot.Series.Add(Line("one batch", history.Losses, OxyColor.FromAColor(70, OxyColors.SteelBlue), thickness: 1));
         plot.Series.Add(Line("running mean", RunningMean(history.Losses), OxyColors.SteelBlue, thickness: 2));
         if (history.HeldOut.Count > 0)

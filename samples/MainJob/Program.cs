@@ -2,6 +2,7 @@ using System.Reflection;
 using Microsoft.ML.Mobius.Samples.MainJob;
 
 const int failed = 1, interrupted = 130;
+string endOfProgress = Console.IsOutputRedirected ? "" : "\n";
 using var interrupt = new CancellationTokenSource();
 Console.CancelKeyPress += (_, e) =>
 {
@@ -16,13 +17,13 @@ try
 }
 catch (Exception) when (interrupt.IsCancellationRequested)
 {
-    Console.Error.WriteLine("\nInterrupted.");
+    Console.Error.WriteLine($"{endOfProgress}Interrupted.");
     return interrupted;
 }
 catch (Exception e)
 {
     while (e is AggregateException or TargetInvocationException && e.InnerException is { } inner)
         e = inner;
-    Console.Error.WriteLine($"\nFailed: {e.Message.ReplaceLineEndings(" ")}");
+    Console.Error.WriteLine($"{endOfProgress}Failed: {e.Message.ReplaceLineEndings(" ")}");
     return failed;
 }

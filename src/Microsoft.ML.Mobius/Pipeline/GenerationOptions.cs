@@ -27,16 +27,22 @@ public sealed record GenerationOptions
     /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none, which takes half the time.</summary>
     public double GuidanceScale { get; init; } = 4;
 
-    /// <summary>What the videos are led away from, in rows that bring no negative prompt of their own; the default is the empty text, plain guidance.</summary>
+    /// <summary>
+    /// What the videos are led away from, in rows that bring no negative prompt of their own; the default is the empty text, plain
+    /// guidance.
+    /// </summary>
     public string NegativePrompt { get; init; } = "";
 
     /// <summary>Together with the prompt decides a video's noise, in rows that bring no seed of their own; the default is 0.</summary>
-    /// <remarks>The noise's seed is a hash (SHA-256) of this number and the prompt: the same prompt gives the same video in any row.</remarks>
+    /// <remarks>The noise's seed is a hash (SHA-256) of this number and the prompt: the same prompt gives the same video in any
+    /// row.</remarks>
     public long Seed { get; init; }
 
     internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale);
 
-    /// <summary>The first eight bytes, little-endian, of SHA-256 over the seed (eight bytes, little-endian) and the prompt in UTF-8.</summary>
+    /// <summary>
+    /// The first eight bytes, little-endian, of SHA-256 over the seed (eight bytes, little-endian) and the prompt in UTF-8.
+    /// </summary>
     internal long SeedOf(string prompt)
     {
         byte[] bytes = [.. new byte[sizeof(long)], .. Encoding.UTF8.GetBytes(prompt)];
@@ -55,11 +61,11 @@ public sealed record GenerationOptions
             if (side is < 1 or > LargestSide)
                 yield return $"{name} is {side}; 1 to {LargestSide} pixels are possible.";
             else if (side % factor != 0)
-                yield return $"{name} is {side}, which is no multiple of {factor}, the model's pixels per latent; "
-                    + (side < factor ? $"the nearest size is {factor}." : $"the nearest sizes are {side / factor * factor} and {(side / factor + 1) * factor}.");
+                yield return $"{name} is {side}, which is no multiple of {factor}, the model's pixels per latent; the nearest "
+                    + (side < factor ? $"size is {factor}." : $"sizes are {side / factor * factor} and {(side / factor + 1) * factor}.");
         }
         if (FrameCount >= 1 && Height >= 1 && Width >= 1 && (Int128)FrameCount * Height * Width * 4 > Array.MaxLength)
-            yield return $"FrameCount, Height and Width make a video that does not fit into one array: {FrameCount} frames of {Width}x{Height}.";
+            yield return $"A video of FrameCount {FrameCount}, Height {Height} and Width {Width} does not fit into one array.";
         if (!(FrameRate is >= 0.001 and <= 1000))
             yield return Invariant($"FrameRate is {FrameRate}; 0.001 to 1000 frames/s are possible.");
         if (SamplingSteps is < 1 or > 1000)

@@ -9,8 +9,8 @@ namespace Microsoft.ML.Mobius;
 /// </summary>
 /// <remarks>
 /// Reaches for two private fields of ML.NET; where they are named otherwise, ML.NET's own calls do the same with a temporary file. Either
-/// kind of entry is read by either way. Safe beside ML.NET's own entries: it keeps those in temporary files until it writes them as a whole, so
-/// that no other entry of the archive is open meanwhile.
+/// kind of entry is read by either way. Safe beside ML.NET's own entries: it keeps those in temporary files until it writes them as a
+/// whole, so that no other entry of the archive is open meanwhile.
 /// </remarks>
 internal static class StoredEntries
 {
@@ -35,12 +35,15 @@ internal static class StoredEntries
     /// <param name="name">Name of the entry within the model's folder.</param>
     /// <param name="read">Reads the contents from a forward-only stream.</param>
     /// <returns>False if there is no such entry.</returns>
+    /// <exception cref="InvalidDataException">The entry is damaged: its checksum is another.</exception>
     public static bool TryLoadStored(this ModelLoadContext ctx, string name, Action<Stream> read)
     {
         if (Entries(ctx)?.GetValueOrDefault(Path.Combine(ctx.Directory ?? "", name)) is not { } entry)
             return ctx.TryLoadBinaryStream(name, reader => read(reader.BaseStream));
-        using var stream = entry.Open();
+        using var contents = entry.Open();
+        using var stream = new Crc32Stream(contents);
         read(stream);
+        stream.Verify(entry.Crc32);
         return true;
     }
 

@@ -15,10 +15,12 @@ public static class TextToVideoCatalog
     public static TextToVideoTrainer TextToVideo(this TransformsCatalog catalog, TextToVideoTrainer.Options options)
         => new(CatalogUtils.GetEnvironment(catalog), options);
 
-    /// <summary>Trains a text-to-video model on captions and clips, with the defaults of <see cref="TextToVideoTrainer.Options"/> for all else.</summary>
+    /// <summary>
+    /// Trains a text-to-video model on captions and clips, with the defaults of <see cref="TextToVideoTrainer.Options"/> for all else.
+    /// </summary>
     /// <remarks>
-    /// With <paramref name="steps"/> = 0 nothing is trained: the result is the base image model as a video model, the start that training would have,
-    /// and data with the prompt column alone, even an empty view, will do to fit it.
+    /// With <paramref name="steps"/> = 0 nothing is trained: the result is the base image model as a video model, the start that training
+    /// would have, and data with the prompt column alone, even an empty view, will do to fit it.
     /// </remarks>
     /// <param name="catalog">The transforms catalog.</param>
     /// <param name="outputColumnName">Name of the video column that is added.</param>
@@ -29,8 +31,8 @@ public static class TextToVideoCatalog
     /// <param name="layout">How temporal layers join the spatial ones; the default is <see cref="UNetLayout.StreamParallel"/>.</param>
     /// <returns>The trainer; its <see cref="TextToVideoTrainer.Fit"/> gives the transformer that generates videos.</returns>
     /// <exception cref="ArgumentException">Parameters are out of their range; the message names all of them.</exception>
-    public static TextToVideoTrainer TextToVideo(this TransformsCatalog catalog, string outputColumnName = "Video", string inputColumnName = "Caption",
-        string clipColumnName = "Clip", int steps = 600, int frameCount = 8, UNetLayout layout = UNetLayout.StreamParallel)
+    public static TextToVideoTrainer TextToVideo(this TransformsCatalog catalog, string outputColumnName = "Video",
+        string inputColumnName = "Caption", string clipColumnName = "Clip", int steps = 600, int frameCount = 8, UNetLayout layout = UNetLayout.StreamParallel)
         => catalog.TextToVideo(new TextToVideoTrainer.Options
         {
             OutputColumnName = outputColumnName,

@@ -9,8 +9,9 @@ namespace Microsoft.ML.Mobius;
 
 /// <summary>Fine-tunes the image model that this assembly carries into a text-to-video model, on captions and clips.</summary>
 /// <remarks>
-/// Fitting reads the data once, in order, keeps each clip as its latents, and trains the temporal half of the U-Net; what was learnt of images
-/// stays as it is. It computes on the CPU, or on the GPU of <see cref="MLContext.GpuDeviceId"/>. Messages go to <see cref="MLContext.Log"/>.
+/// Fitting reads the data once, in order, keeps each clip as its latents, and trains the temporal half of the U-Net; what was learnt of
+/// images stays as it is. It computes on the CPU, or on the GPU of <see cref="MLContext.GpuDeviceId"/>. Messages go to
+/// <see cref="MLContext.Log"/>.
 /// </remarks>
 /// <seealso cref="TextToVideoCatalog.TextToVideo(TransformsCatalog, Options)"/>
 public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransformer>
@@ -32,9 +33,10 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <param name="input">The data; with <see cref="Options.Steps"/> = 0 its columns alone matter.</param>
     /// <returns>The transformer that generates videos. Dispose it to free the model's memory.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
-    /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and refused for it;
-    /// the message names the row. Or the loss became infinite.</exception>
-    /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, or the GPU that was asked for is not there.</exception>
+    /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
+    /// refused for it; the message names the row. Or the loss became infinite.</exception>
+    /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, or the GPU that was asked for is not
+    /// there.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled.</exception>
     public TextToVideoTransformer Fit(IDataView input)
     {
@@ -54,7 +56,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         try
         {
             model.To(device);
-            channel.Info($"{_options.Layout}: {model.ParameterCount:N0} parameters, {model.TrainedParameterCount:N0} of them trained, on {device}.");
+            channel.Info(FormattableString.Invariant(
+                $"{_options.Layout}: {model.ParameterCount:N0} parameters, {model.TrainedParameterCount:N0} of them trained, on {device}."));
             var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, channel);
             return new TextToVideoTransformer(_host, model, history, _options.Generation(seed),
                 _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName);
@@ -105,7 +108,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         }
         if (data.Count == 0)
             throw _host.Except("There is nothing to train on: the data has no rows.");
-        channel.Info($"{data.Count:N0} clips of {_options.FrameCount} frames of {_options.Width}x{_options.Height} pixels, {_options.Steps:N0} steps.");
+        channel.Info(FormattableString.Invariant(
+            $"{data.Count:N0} clips of {_options.FrameCount} frames of {_options.Width}x{_options.Height} pixels, {_options.Steps:N0} steps."));
 
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;

@@ -42,23 +42,26 @@ public sealed partial class TextToVideoTransformer
         }
     }
 
+    // ML.NET wraps what is thrown here into an InvalidOperationException of its own.
     private static TextToVideoTransformer Read(IHost host, ModelLoadContext ctx)
     {
         TextToVideoModel? model = null;
+        string lastEntry = "its head";
         try
         {
             string input = ctx.LoadNonEmptyString(), output = ctx.LoadNonEmptyString();
             string? negativePrompts = ctx.LoadStringOrNull(), seeds = ctx.LoadStringOrNull();
             var generation = ReadGeneration(ctx);
             var history = ReadHistory(ctx.Reader);
-            model = TextToVideoModel.Load((name, read) => ReadEntry(host, ctx, name, read));
+            model = TextToVideoModel.Load((name, read) => ReadEntry(host, ctx, lastEntry = name, read));
             host.CheckDecode(!generation.Problems(model.Factor).Any(), "Its options are out of their range.");
             return new TextToVideoTransformer(host, model, history, generation, input, output, negativePrompts, seeds);
         }
         catch (Exception e) when (e is not (OutOfMemoryException or OperationCanceledException))
         {
             model?.Dispose();
-            throw e is FormatException ? e : host.ExceptDecode(e, $"The text-to-video model is damaged: {e.Message}");
+            throw e is FormatException ? e
+                : host.ExceptDecode(e, $"The text-to-video model is damaged, as far as it was read (to {lastEntry}): {e.Message}");
         }
     }
 

@@ -13,11 +13,13 @@ using Microsoft.ML.Runtime;
 
 namespace Microsoft.ML.Mobius;
 
-/// <summary>Adds a column of videos generated from a text column of prompts. An empty prompt gives a video of the model's own choice.</summary>
+/// <summary>
+/// Adds a column of videos generated from a text column of prompts. An empty prompt gives a video of the model's own choice.
+/// </summary>
 /// <remarks>
 /// A row's video is generated when it is asked for; reading a view twice generates twice. It depends on prompt, negative prompt, seed and
-/// <see cref="Generation"/> alone, not on the row's place. May be used from several threads: videos are generated one at a time, each with all the
-/// cores. Owns the model's memory; a PredictionEngine made from it disposes it unless told otherwise (OwnsTransformer = false).
+/// <see cref="Generation"/> alone, not on the row's place. May be used from several threads: videos are generated one at a time, each with
+/// all the cores. Owns the model's memory; a PredictionEngine made from it disposes it unless told otherwise (OwnsTransformer = false).
 /// </remarks>
 public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IDisposable
 {
@@ -79,7 +81,8 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
         }
     }
 
-    /// <summary>Frees the model's memory, once a generation under way has ended. Generating and saving are impossible from then on.</summary>
+    /// <summary>Frees the model's memory, once a generation under way has ended. Generating and saving are impossible from then
+    /// on.</summary>
     public void Dispose()
     {
         lock (_gate)

@@ -5,7 +5,9 @@ using Microsoft.ML.Runtime;
 
 namespace Microsoft.ML.Mobius;
 
-/// <summary>Reads captions and clips from a view, row by row and in order, one clip in memory at a time. Errors name the row, counted from 0.</summary>
+/// <summary>
+/// Reads captions and clips from a view, row by row and in order, one clip in memory at a time. Errors name the row, counted from 0.
+/// </summary>
 internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options options, ClipTokenizer tokenizer, IChannel channel)
 {
     private const int CutCaptionsTold = 3;
@@ -80,7 +82,8 @@ internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options op
     private VideoClip Fitting(VideoClip clip)
     {
         if ((clip.Height, clip.Width) != (options.Height, options.Width))
-            throw new InvalidDataException($"the clip's frames are {clip.Width}x{clip.Height} pixels, {options.Width}x{options.Height} are expected.");
+            throw new InvalidDataException(
+                $"the clip's frames are {clip.Width}x{clip.Height} pixels, {options.Width}x{options.Height} are expected.");
         if (clip.FrameCount == options.FrameCount)
             return clip;
         if (clip.FrameCount < options.FrameCount && options.ShortClip == ShortClip.Refuse)
@@ -89,7 +92,10 @@ internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options op
         int size = clip.Height * clip.Width * 3;
         var pixels = new byte[options.FrameCount * size];
         for (int k = 0; k < options.FrameCount; k++)
-            clip.Frame(options.ShortClip == ShortClip.Hold ? Math.Min(k, clip.FrameCount - 1) : k % clip.FrameCount).CopyTo(pixels.AsSpan(k * size));
+        {
+            int from = options.ShortClip == ShortClip.Hold ? Math.Min(k, clip.FrameCount - 1) : k % clip.FrameCount;
+            clip.Frame(from).CopyTo(pixels.AsSpan(k * size));
+        }
         return new VideoClip(pixels, options.FrameCount, clip.Height, clip.Width, clip.FrameRate, clip.Source);
     }
 }

@@ -10,7 +10,7 @@ public static class VideoCatalog
     /// <summary>Loads the video files named by a text column into a column of <see cref="VideoClip"/> values.</summary>
     /// <remarks>A file is decoded when its row's value is asked for, not before. An empty path gives a null clip.</remarks>
     /// <param name="catalog">The transforms catalog.</param>
-    /// <param name="outputColumnName">Name of the new column; its type is <see cref="VideoDataViewType"/> of the size in the options.</param>
+    /// <param name="outputColumnName">Name of the new column, a <see cref="VideoDataViewType"/> of the size in the options.</param>
     /// <param name="inputColumnName">Name of the text column of paths; null means <paramref name="outputColumnName"/>.</param>
     /// <param name="options">Length, size and rate of the clips; null means the defaults of <see cref="VideoReadOptions"/>.</param>
     /// <param name="videoFolder">Folder that relative paths start from; null means the current folder.</param>
@@ -32,7 +32,8 @@ public static class VideoCatalog
     /// <param name="inputColumnName">Name of the video column.</param>
     /// <param name="folder">Folder that the files go into; made if it is missing.</param>
     /// <param name="format">File format; the default is mp4.</param>
-    /// <param name="fileNameColumn">Name of a text column of file names, with or without the extension; they must differ. Null means row numbers.</param>
+    /// <param name="fileNameColumn">Name of a text column of file names, with or without the extension; they must differ.
+    /// Null means row numbers.</param>
     /// <returns>The estimator; it learns nothing from the data.</returns>
     /// <exception cref="ArgumentException">A name is empty, or the format is unknown.</exception>
     public static VideoSavingEstimator SaveVideos(this TransformsCatalog catalog, string outputPathColumnName, string inputColumnName,

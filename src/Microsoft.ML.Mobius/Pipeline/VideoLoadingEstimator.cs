@@ -8,7 +8,8 @@ namespace Microsoft.ML.Mobius;
 /// <seealso cref="VideoCatalog.LoadVideos"/>
 public sealed class VideoLoadingEstimator : TrivialEstimator<VideoLoadingTransformer>
 {
-    internal VideoLoadingEstimator(IHostEnvironment env, string outputColumnName, string inputColumnName, VideoReadOptions options, string? videoFolder)
+    internal VideoLoadingEstimator(
+        IHostEnvironment env, string outputColumnName, string inputColumnName, VideoReadOptions options, string? videoFolder)
         : base(Contracts.CheckRef(env, nameof(env)).Register(nameof(VideoLoadingEstimator)),
             new VideoLoadingTransformer(env, outputColumnName, inputColumnName, options, videoFolder))
     {
@@ -26,7 +27,8 @@ public sealed class VideoLoadingEstimator : TrivialEstimator<VideoLoadingTransfo
         if (!columns.TryGetValue(input, out var paths))
             throw Host.ExceptSchemaMismatch(nameof(inputSchema), "input", input);
         if (paths.ItemType is not TextDataViewType || paths.Kind != SchemaShape.Column.VectorKind.Scalar)
-            throw Host.ExceptSchemaMismatch(nameof(inputSchema), "input", input, TextDataViewType.Instance.ToString(), paths.GetTypeString());
+            throw Host.ExceptSchemaMismatch(nameof(inputSchema), "input", input,
+                TextDataViewType.Instance.ToString(), paths.GetTypeString());
         columns[output] = new SchemaShape.Column(output, SchemaShape.Column.VectorKind.Scalar, Transformer.OutputType, isKey: false);
         return new SchemaShape(columns.Values);
     }

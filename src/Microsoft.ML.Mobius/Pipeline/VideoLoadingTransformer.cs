@@ -4,7 +4,8 @@ using Microsoft.ML.Mobius;
 using Microsoft.ML.Mobius.Video;
 using Microsoft.ML.Runtime;
 
-[assembly: LoadableClass(typeof(VideoLoadingTransformer), null, typeof(SignatureLoadModel), "Video loader", VideoLoadingTransformer.LoaderSignature)]
+[assembly: LoadableClass(typeof(VideoLoadingTransformer), null, typeof(SignatureLoadModel),
+    "Video loader", VideoLoadingTransformer.LoaderSignature)]
 
 namespace Microsoft.ML.Mobius;
 
@@ -14,7 +15,8 @@ public sealed class VideoLoadingTransformer : OneToOneTransformerBase
 {
     internal const string LoaderSignature = "MobiusVideoLoader";
 
-    internal VideoLoadingTransformer(IHostEnvironment env, string outputColumnName, string inputColumnName, VideoReadOptions options, string? videoFolder)
+    internal VideoLoadingTransformer(
+        IHostEnvironment env, string outputColumnName, string inputColumnName, VideoReadOptions options, string? videoFolder)
         : base(Contracts.CheckRef(env, nameof(env)).Register(nameof(VideoLoadingTransformer)), (outputColumnName, inputColumnName))
     {
         options.Validate();
@@ -113,7 +115,8 @@ public sealed class VideoLoadingTransformer : OneToOneTransformerBase
                 {
                     Host.CheckAlive();
                     getPath(ref path);
-                    clip = path.IsEmpty ? null : VideoReader.Read(Path.Combine(_parent.VideoFolder ?? "", path.ToString()), _parent.Options);
+                    clip = path.IsEmpty
+                        ? null : VideoReader.Read(Path.Combine(_parent.VideoFolder ?? "", path.ToString()), _parent.Options);
                     loaded = input.Position;
                 }
                 value = clip;

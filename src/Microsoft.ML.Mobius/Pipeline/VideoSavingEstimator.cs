@@ -8,7 +8,8 @@ namespace Microsoft.ML.Mobius;
 public sealed class VideoSavingEstimator : TrivialEstimator<VideoSavingTransformer>
 {
     internal VideoSavingEstimator(
-        IHostEnvironment env, string outputPathColumnName, string inputColumnName, string folder, VideoFileFormat format, string? fileNameColumn)
+        IHostEnvironment env, string outputPathColumnName, string inputColumnName, string folder,
+        VideoFileFormat format, string? fileNameColumn)
         : base(Contracts.CheckRef(env, nameof(env)).Register(nameof(VideoSavingEstimator)),
             new VideoSavingTransformer(env, outputPathColumnName, inputColumnName, folder, format, fileNameColumn))
     {

@@ -5,7 +5,8 @@ using Microsoft.ML.Mobius;
 using Microsoft.ML.Mobius.Video;
 using Microsoft.ML.Runtime;
 
-[assembly: LoadableClass(typeof(VideoSavingTransformer), null, typeof(SignatureLoadModel), "Video saver", VideoSavingTransformer.LoaderSignature)]
+[assembly: LoadableClass(typeof(VideoSavingTransformer), null, typeof(SignatureLoadModel),
+    "Video saver", VideoSavingTransformer.LoaderSignature)]
 
 namespace Microsoft.ML.Mobius;
 
@@ -17,7 +18,8 @@ public sealed class VideoSavingTransformer : RowToRowTransformerBase
     internal const string AnyVideo = "Video";
 
     internal VideoSavingTransformer(
-        IHostEnvironment env, string outputPathColumnName, string inputColumnName, string folder, VideoFileFormat format, string? fileNameColumn)
+        IHostEnvironment env, string outputPathColumnName, string inputColumnName, string folder,
+        VideoFileFormat format, string? fileNameColumn)
         : base(Contracts.CheckRef(env, nameof(env)).Register(nameof(VideoSavingTransformer)))
     {
         Host.CheckNonEmpty(outputPathColumnName, nameof(outputPathColumnName));
@@ -177,7 +179,8 @@ public sealed class VideoSavingTransformer : RowToRowTransformerBase
         {
             string path = Path.Combine(_parent.Folder, fileName);
             if (written is not null && !written.Add(fileName))
-                throw new InvalidDataException($"Two rows would be written to '{path}': the names in column '{_parent.FileNameColumn}' must differ.");
+                throw new InvalidDataException(
+                    $"Two rows would be written to '{path}': the names in column '{_parent.FileNameColumn}' must differ.");
             VideoWriter.Write(path, clip);
             return path;
         }
@@ -185,7 +188,8 @@ public sealed class VideoSavingTransformer : RowToRowTransformerBase
         private int Find(DataViewSchema schema, string name, Func<DataViewType, bool> fits, string expected)
         {
             var column = schema.GetColumnOrNull(name) ?? throw Host.ExceptSchemaMismatch(nameof(schema), "input", name);
-            return fits(column.Type) ? column.Index : throw Host.ExceptSchemaMismatch(nameof(schema), "input", name, expected, column.Type.ToString());
+            return fits(column.Type) ? column.Index
+                : throw Host.ExceptSchemaMismatch(nameof(schema), "input", name, expected, column.Type.ToString());
         }
     }
 }

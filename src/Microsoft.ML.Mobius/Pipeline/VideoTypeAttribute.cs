@@ -58,5 +58,6 @@ public sealed class VideoTypeAttribute : DataViewTypeAttribute
 
     /// <summary>Tells ML.NET that a member marked so is a video column.</summary>
     public override void Register()
-        => DataViewTypeManager.Register(FrameCount == 0 ? new VideoDataViewType() : new(FrameCount, Height, Width), typeof(VideoClip), this);
+        => DataViewTypeManager.Register(FrameCount == 0 ? new VideoDataViewType() : new(FrameCount, Height, Width),
+            typeof(VideoClip), this);
 }

@@ -58,9 +58,10 @@ public sealed class SaveVideosTests
     {
         string clock = _videos.Clock("c.mkv", encoder: "-c:v ffv1");
         var rows = "abcdef".Select(letter => new { Name = letter.ToString(), Path = clock });
-        var data = _ml.Data.ShuffleRows(_ml.Data.LoadFromEnumerable(rows), seed: 3);     // (shuffling drops columns of such types as videos)
+        var data = _ml.Data.ShuffleRows(_ml.Data.LoadFromEnumerable(rows), seed: 3);
 
-        var saved = _ml.Transforms.LoadVideos("Video", "Path").Append(_ml.Transforms.SaveVideos("File", "Video", Out(""))).Fit(data).Transform(data);
+        var saved = _ml.Transforms.LoadVideos("Video", "Path")
+            .Append(_ml.Transforms.SaveVideos("File", "Video", Out(""))).Fit(data).Transform(data);
 
         var seen = saved.GetColumn<string>("Name").Zip(saved.GetColumn<string>("File")).ToArray();
         Assert.AreNotEqual("abcdef", string.Concat(seen.Select(row => row.First)));

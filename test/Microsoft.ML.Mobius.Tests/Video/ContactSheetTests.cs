@@ -46,7 +46,7 @@ public sealed class ContactSheetTests
     {
         string[] names = ["1-smile", "138-fire", "116-robot", "119-sun-with-face"];
         var rows = names.Select(n => new ContactSheetRow(
-            n == "138-fire" ? "fire that burns and burns, with a caption which is so long that it must be wrapped several times over anextremelylongwordthatfitsnowhere" : n,
+            n == "138-fire" ? "fire that burns with a caption that must be wrapped over anextremelylongwordthatfitsnowhere" : n,
             VideoReader.Read(Shared.PathOf("data", "stickers", n + ".mp4")))).ToArray();
         string path = _videos.PathOf("sheet.png");
         ContactSheet.Write(path, rows);

@@ -18,14 +18,14 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 {
     private readonly IHost _host;
     private readonly Options _options;
-    private readonly BaseModel _base;
+    private readonly BaseImageModel _base;
 
-    internal TextToVideoTrainer(IHostEnvironment env, Options options, BaseModel? start = null)
+    internal TextToVideoTrainer(IHostEnvironment env, Options options, BaseImageModel? start = null)
     {
         _host = Contracts.CheckRef(env, nameof(env)).Register(nameof(TextToVideoTrainer));
         _host.CheckValue(options, nameof(options));
         _options = options.Copy();
-        _base = start ?? BaseModel.Embedded();
+        _base = start ?? BaseImageModel.Embedded();
         _options.Validate(_base.Factor);
     }
 

@@ -23,7 +23,7 @@ void Say(string line) => Console.WriteLine($"{DateTime.Now:HH:mm:ss} {line}");
 
 var (vocabulary, mergesText) = BytePairTraining.Train(Words.Captions(), mergeCount: 400);
 var tokenizer = ClipTokenizer.Create(
-    new MemoryStream(System.Text.Encoding.UTF8.GetBytes(vocabulary)), new MemoryStream(System.Text.Encoding.UTF8.GetBytes(mergesText)));
+    new MemoryStream(System.Text.Encoding.UTF8.GetBytes(vocabulary)), new MemoryStream(System.Text.Encoding.UTF8.GetBytes(mergesText)), maxLength: 32);
 
 AutoencoderKl autoencoder;
 if (Option("--autoencoder-from") is { } from)
@@ -40,7 +40,7 @@ else
 }
 autoencoder.eval();
 
-var model = TextToImageTraining.Train(autoencoder, tokenizer, stills: Scaled(16000), steps: Scaled(3600), Say);
+var model = TextToImageTraining.Train(autoencoder, tokenizer, stills: Scaled(16000), steps: Scaled(1600), Say);
 model.Save((name, write) =>
 {
     string path = Path.Combine(folder, name);

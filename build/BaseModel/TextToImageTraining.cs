@@ -12,13 +12,14 @@ namespace Microsoft.ML.Mobius.BaseModel;
 internal static class TextToImageTraining
 {
     private const int BatchSize = 64, EncodeBatch = 32;
-    private const double LearningRate = 1e-3, CaptionDropout = 0.1, AverageDecay = 0.998;
+    private const double LearningRate = 1e-3, CaptionDropout = 0.1, AverageDecay = 0.995;
 
     public static TextToImageModel Train(AutoencoderKl autoencoder, ClipTokenizer tokenizer, int stills, int steps, Action<string> say)
     {
         var textConfig = new ClipTextConfig
         {
             VocabSize = tokenizer.VocabularySize, HiddenSize = 128, IntermediateSize = 256, NumHiddenLayers = 2, NumAttentionHeads = 4,
+            MaxPositionEmbeddings = tokenizer.MaxLength,
         };
         var unetConfig = new UNetConfig
         {
@@ -51,7 +52,7 @@ internal static class TextToImageTraining
         {
             using var scope = NewDisposeScope();
             foreach (var group in optimizer.ParamGroups)
-                group.LearningRate = LearningRate * Math.Min(1, step / 200.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+                group.LearningRate = LearningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
 
             long[] picks = [.. Enumerable.Range(0, BatchSize).Select(_ => random.NextInt64(stills))];
             int[] t = [.. picks.Select(_ => random.Next(model.Schedule.Steps))];

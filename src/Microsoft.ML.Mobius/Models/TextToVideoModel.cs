@@ -112,7 +112,7 @@ internal sealed class TextToVideoModel : IDisposable
         Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
         var (textConfig, vaeConfig, unetConfig, scheduleConfig) = configs ?? throw new InvalidDataException("config.json is empty.");
 
-        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges));
+        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges), maxLength: textConfig.MaxPositionEmbeddings);
         var model = new TextToVideoModel(tokenizer, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
             VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig));
         try

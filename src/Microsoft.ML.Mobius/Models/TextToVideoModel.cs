@@ -101,19 +101,27 @@ internal sealed class TextToVideoModel : IDisposable
     {
         void Entry(string name, Action<Stream> use)
         {
-            if (!read(name, use))
-                throw new InvalidDataException($"The model has no entry {name}.");
+            try
+            {
+                if (!read(name, use))
+                    throw new InvalidDataException($"The model has no entry {name}.");
+            }
+            catch (Exception e) when (e is JsonException or EndOfStreamException or WeightMismatchException
+                || (e is InvalidDataException && !e.Message.Contains(name, StringComparison.Ordinal)))
+            {
+                throw new InvalidDataException($"The model's entry {name} is damaged: {e.Message}", e);
+            }
         }
 
-        byte[] vocabulary = [], merges = [];
+        byte[] vocabulary = [];
+        ClipTokenizer? tokenizer = null;
         Entry("tokenizer.vocab.json", stream => vocabulary = Bytes(stream));
-        Entry("tokenizer.merges.txt", stream => merges = Bytes(stream));
+        Entry("tokenizer.merges.txt", stream => tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(Bytes(stream))));
         Configs? configs = null;
         Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
         var (textConfig, vaeConfig, unetConfig, scheduleConfig) = configs ?? throw new InvalidDataException("config.json is empty.");
 
-        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges));
-        var model = new TextToVideoModel(tokenizer, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
+        var model = new TextToVideoModel(tokenizer!, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
             VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig));
         try
         {

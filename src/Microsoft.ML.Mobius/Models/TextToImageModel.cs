@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Text;
 using System.Text.Json;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
@@ -29,6 +30,12 @@ internal sealed record TextToImageModel(
             return JsonSerializer.Deserialize<T>(stream) ?? throw new InvalidDataException($"{name} is empty.");
         }
 
+        ClipTextConfig TextConfig(string name)
+        {
+            using var reader = new StreamReader(open(name));
+            return ClipTextConfig.Parse(reader.ReadToEnd(), name);
+        }
+
         T Weights<T>(string name, T module) where T : nn.Module
         {
             using var stream = open(name);
@@ -42,15 +49,9 @@ internal sealed record TextToImageModel(
             return module;
         }
 
-        ClipTextConfig TextConfig()
-        {
-            using var reader = new StreamReader(open("text_encoder/config.json"));
-            return ClipTextConfig.Parse(reader.ReadToEnd());
-        }
-
         using var vocabulary = open("tokenizer/vocab.json");
         using var merges = open("tokenizer/merges.txt");
-        var text = TextConfig();
+        var text = TextConfig("text_encoder/config.json");
         var unet = Config<UNetConfig>("unet/config.json");
         return new TextToImageModel(
             ClipTokenizer.Create(vocabulary, merges, maxLength: text.MaxPositionEmbeddings),
@@ -68,7 +69,7 @@ internal sealed record TextToImageModel(
         var indented = new JsonSerializerOptions { WriteIndented = true };
         write("tokenizer/vocab.json", stream => Tokenizer.Save(stream, Stream.Null));
         write("tokenizer/merges.txt", stream => Tokenizer.Save(Stream.Null, stream));
-        write("text_encoder/config.json", stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(TextEncoder.Config.ToJson())));
+        write("text_encoder/config.json", stream => stream.Write(Encoding.UTF8.GetBytes(TextEncoder.Config.ToJson())));
         write("text_encoder/model.safetensors", stream => Safetensors.Write(stream, StateDict.Of(TextEncoder), ScalarType.Float16));
         write("vae/config.json", stream => JsonSerializer.Serialize(stream, Autoencoder.Config(), indented));
         write("vae/diffusion_pytorch_model.safetensors", stream => Safetensors.Write(stream, StateDict.Of(Autoencoder), ScalarType.Float16));

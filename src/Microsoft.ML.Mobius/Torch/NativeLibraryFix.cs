@@ -80,7 +80,18 @@ internal static class NativeLibraryFix
         if (runtime is null || library.Length < 64 || library[4] != 2 || !library.AsSpan(0, 4).SequenceEqual("\u007fELF"u8))
             return null;
 
-        var image = (byte[])library.Clone();
+        try
+        {
+            return Weakened((byte[])library.Clone(), runtime);
+        }
+        catch (ArgumentOutOfRangeException)
+        {
+            return null;                                           // an offset leads out of the file: cut off, or no library at all
+        }
+    }
+
+    private static byte[]? Weakened(byte[] image, byte[] runtime)
+    {
         uint U32(long at) => BinaryPrimitives.ReadUInt32LittleEndian(image.AsSpan((int)at));
         ushort U16(long at) => BinaryPrimitives.ReadUInt16LittleEndian(image.AsSpan((int)at));
         long U64(long at) => BinaryPrimitives.ReadInt64LittleEndian(image.AsSpan((int)at));

@@ -24,8 +24,10 @@ internal sealed class HeldOutLoss : IDisposable
             {
                 // The middle of each quarter of the schedule: every noise level counts alike.
                 int t = (2 * i + 1) * model.Schedule.Steps / (2 * TimesPerClip);
-                var latents = data.Latents([clip], generator).DetachFromDisposeScope();
-                _triples.Add((data.Caption(clip), t, latents, randn(latents.shape, generator: generator).to(model.Device).DetachFromDisposeScope()));
+                using var scope = NewDisposeScope();
+                var latents = data.Latents([clip], generator);
+                var noise = randn(latents.shape, generator: generator).to(model.Device);
+                _triples.Add((data.Caption(clip), t, latents.DetachFromDisposeScope(), noise.DetachFromDisposeScope()));
             }
     }
 

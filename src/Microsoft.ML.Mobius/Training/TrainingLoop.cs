@@ -62,40 +62,48 @@ internal sealed class TrainingLoop
         double untimed = clock.Elapsed.TotalSeconds;
         var batches = Batches(trained).GetEnumerator();
         _model.UNet.Temporal.train();
-        for (int step = 1; step <= _settings.Steps; step++)
+        try
         {
-            token.ThrowIfCancellationRequested();
-            batches.MoveNext();
-            foreach (var group in optimizer.ParamGroups)
-                group.LearningRate = _settings.LearningRateAt(step);
-
-            using (NewDisposeScope())
+            for (int step = 1; step <= _settings.Steps; step++)
             {
-                optimizer.zero_grad();
-                var loss = DenoisingLoss(batches.Current);
-                loss.backward();
-                nn.utils.clip_grad_norm_(parameters, _settings.MaxGradientNorm);
-                double value = loss.item<float>();
-                if (!double.IsFinite(value))
-                    throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
-                        + string.Join(", ", batches.Current.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
-                optimizer.step();
-                losses.Add(new LossPoint(step, value));
-            }
+                token.ThrowIfCancellationRequested();
+                batches.MoveNext();
+                foreach (var group in optimizer.ParamGroups)
+                    group.LearningRate = _settings.LearningRateAt(step);
 
-            double rate = step / (clock.Elapsed.TotalSeconds - untimed);
-            progress?.Invoke(new TrainingProgress(step, _settings.Steps, losses[^1].Loss, _settings.LearningRateAt(step), rate,
-                TimeSpan.FromSeconds((_settings.Steps - step) / rate), ProcessMemory.Peak()));
-            if (step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0))
-            {
-                double before = clock.Elapsed.TotalSeconds;
-                _model.UNet.Temporal.eval();
-                MeasureHeldOut(step);
-                _model.UNet.Temporal.train();
-                untimed += clock.Elapsed.TotalSeconds - before;
+                using (NewDisposeScope())
+                {
+                    optimizer.zero_grad();
+                    var loss = DenoisingLoss(batches.Current);
+                    loss.backward();
+                    nn.utils.clip_grad_norm_(parameters, _settings.MaxGradientNorm);
+                    double value = loss.item<float>();
+                    if (!double.IsFinite(value))
+                        throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
+                            + string.Join(", ", batches.Current.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
+                    optimizer.step();
+                    losses.Add(new LossPoint(step, value));
+                }
+
+                double rate = step / (clock.Elapsed.TotalSeconds - untimed);
+                progress?.Invoke(new TrainingProgress(step, _settings.Steps, losses[^1].Loss, _settings.LearningRateAt(step), rate,
+                    TimeSpan.FromSeconds((_settings.Steps - step) / rate), ProcessMemory.Peak()));
+                if (step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0))
+                {
+                    double before = clock.Elapsed.TotalSeconds;
+                    _model.UNet.Temporal.eval();
+                    MeasureHeldOut(step);
+                    _model.UNet.Temporal.train();
+                    untimed += clock.Elapsed.TotalSeconds - before;
+                }
             }
         }
-        _model.UNet.Temporal.eval();
+        finally
+        {
+            _model.UNet.Temporal.eval();
+            foreach (var parameter in parameters)
+                parameter.grad = null;                                                    // or one would stay beside every weight
+        }
         return new TrainingHistory(losses, heldOutLosses, clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
     }
 

@@ -32,7 +32,8 @@ internal sealed class Golden : IDisposable
 
     public T Config<T>(string file = "config.json") => JsonSerializer.Deserialize<T>(File.ReadAllText(Path.Combine(_folder, file)))!;
 
-    public JsonNode Json(string file) => JsonNode.Parse(File.ReadAllText(Path.Combine(_folder, file)))!;
+    // Python writes infinities, which JSON does not have.
+    public JsonNode Json(string file) => JsonNode.Parse(File.ReadAllText(Path.Combine(_folder, file)).Replace(": -Infinity", ": null").Replace(": Infinity", ": null"))!;
 
     /// <summary>The serial network of diffusers' names in <paramref name="weights"/>, its spatial and temporal layers in one file, all trainable or the temporal alone.</summary>
     public SerialUNet Serial(string config = "config.json", string weights = "weights.safetensors", bool trainAll = false)

@@ -11,7 +11,7 @@ public static class TestAssembly
     [AssemblyInitialize]
     public static void Start(TestContext _)
     {
-        RuntimeHelpers.RunModuleConstructor(typeof(Mobius.Torch.NativeLibraryFix).Module.ModuleHandle);
+        RuntimeHelpers.RunModuleConstructor(typeof(Microsoft.ML.Mobius.Torch.NativeLibraryFix).Module.ModuleHandle);
         TorchSharp.torch.set_num_threads(2);
     }
 }

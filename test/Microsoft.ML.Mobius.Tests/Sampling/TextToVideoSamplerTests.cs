@@ -1,0 +1,101 @@
+using Microsoft.ML.Mobius.Autoencoder;
+using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Sampling;
+using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.Weights;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Tests.Sampling;
+
+[TestClass]
+public sealed class TextToVideoSamplerTests
+{
+    private static readonly SamplingSettings Small = new(FrameCount: 3, Height: 16, Width: 12, FrameRate: 8, Steps: 2, GuidanceScale: 3);
+
+    [TestMethod]
+    public void Generate_SameSeed_GivesTheSameClip()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        var clip = sampler.Generate("a", "", Small, 1);
+        Assert.AreEqual((3, 16, 12, 8.0), (clip.FrameCount, clip.Height, clip.Width, clip.FrameRate));
+        Assert.IsTrue(clip.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small, 1).Pixels.Span));
+        Assert.IsFalse(clip.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small, 2).Pixels.Span));
+    }
+
+    [TestMethod]
+    public void Generate_Cancelled_Stops()
+    {
+        using var model = Tiny.Video();
+        using var cancel = new CancellationTokenSource();
+        int done = 0;
+        Assert.ThrowsExactly<OperationCanceledException>(() => new TextToVideoSampler(model).Generate("a", "", Small with { Steps = 5 }, 1, (step, _) =>
+        {
+            done = step;
+            cancel.Cancel();
+        }, cancel.Token));
+        Assert.AreEqual(1, done);
+    }
+
+    [TestMethod]
+    public void Generate_WeightsNotFinite_NamesFrameAndPrompt()
+    {
+        using var model = Tiny.Video();
+        using (no_grad())
+            model.UNet.Temporal.parameters().Last().fill_(float.NaN);
+        var thrown = Assert.ThrowsExactly<InvalidDataException>(() => new TextToVideoSampler(model).Generate("red ball", "", Small, 1));
+        StringAssert.Contains(thrown.Message, "Frame 0");
+        StringAssert.Contains(thrown.Message, "'red ball'");
+    }
+
+    [TestMethod]
+    public void Generate_OverAndOver_KeepsNoTensors()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        sampler.Generate("a", "", Small, 1);
+        long before = Tensor.TotalCount;
+        for (int i = 0; i < 5; i++)
+            sampler.Generate("a", "", Small with { GuidanceScale = i }, i);
+        Assert.AreEqual(before, Tensor.TotalCount);
+    }
+
+    [TestMethod, TestCategory("Heavy")]
+    public void Generate_TwentyTimes_KeepsMemoryFlat()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        for (int i = 0; i < 20; i++)
+            sampler.Generate("a", "", Small, i);
+        long before = Memory.Resident();
+        for (int i = 0; i < 20; i++)
+            sampler.Generate("a", "", Small, i);
+        Assert.IsTrue(Memory.Resident() < 1.02 * before, $"{before} bytes became {Memory.Resident()}.");
+    }
+
+    [TestMethod]
+    [DataRow("cfg", 9.0)]
+    [DataRow("nocfg", 1.0)]
+    public void Sample_GoldenPipeline_GivesTheSameVideo(string tag, double scale)
+    {
+        using var golden = new Golden("pipeline_t2v");
+        using var unet = golden.Serial("unet/config.json", "unet/diffusion_pytorch_model.safetensors");
+        using var autoencoder = new AutoencoderKl(golden.Config<AutoencoderKlConfig>("vae/config.json"));
+        StateDict.Load(autoencoder, golden.Tensors("vae/diffusion_pytorch_model.safetensors"), "vae");
+        using var encoder = new ClipTextModel(ClipTextConfig.Parse(golden.Json("text_encoder/config.json").ToJsonString()));
+        encoder.Load(golden.Tensors("text_encoder/model.safetensors"), "text_encoder");
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        var io = golden.Io;
+        var denoise = Guidance.Guided((z, t, text) => unet.call(z, full([z.shape[0]], t, ScalarType.Int64), text),
+            encoder.call(io["cfg.negative_ids"].unsqueeze(0)), encoder.call(io["cfg.prompt_ids"].unsqueeze(0)), scale);
+        var schedule = new NoiseSchedule(golden.Config<NoiseScheduleConfig>("scheduler/scheduler_config.json"));
+
+        var latents = DdimSampler.Sample(denoise, schedule, io["latents1"], 5);
+
+        Close.Assert(io[$"{tag}.step_latents"][^1], latents, 0.003, "latents");
+        for (int f = 0; f < latents.shape[2]; f++)
+            Close.Assert(io[$"{tag}.video"][.., .., f], autoencoder.Decode(latents[.., .., f]), 0.003, $"frame {f}");
+    }
+}

@@ -14,23 +14,51 @@ internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options op
 
     private int _cutCaptions;
 
-    /// <summary>Goes through the view once.</summary>
+    /// <summary>Goes through the view once. Files are decoded a few rows ahead, one per processor, and given in the order of the rows.</summary>
     /// <exception cref="InvalidDataException">A row cannot be used.</exception>
     public IEnumerable<(string Caption, VideoClip Clip)> Read()
     {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(options.CancellationToken);
         var captions = view.Schema[options.InputColumnName];
         var clips = view.Schema[options.ClipColumnName];
         using var cursor = view.GetRowCursor(captions, clips);
         var getCaption = cursor.GetGetter<ReadOnlyMemory<char>>(captions);
-        Func<VideoClip> nextClip = clips.Type is VideoDataViewType ? Videos(cursor, clips) : Files(cursor, clips);
+        Func<Task<VideoClip>> begin = clips.Type is VideoDataViewType ? Videos(cursor, clips) : Files(cursor, clips, stop.Token);
         ReadOnlyMemory<char> caption = default;
-        while (cursor.MoveNext())
+        var ahead = new Queue<(long Row, string Caption, Task<VideoClip> Clip)>();
+        try
         {
-            getCaption(ref caption);
-            yield return (Checked(caption.ToString(), cursor.Position), Next(nextClip, cursor.Position));
+            while (cursor.MoveNext())
+            {
+                getCaption(ref caption);
+                string text = caption.ToString();
+                ahead.Enqueue((cursor.Position, text, begin()));
+                if (ahead.Count >= Environment.ProcessorCount)
+                    yield return Next(ahead);
+            }
+            while (ahead.Count > 0)
+                yield return Next(ahead);
+        }
+        finally
+        {
+            stop.Cancel();
+            Task.WhenAll(ahead.Select(row => row.Clip)).ContinueWith(_ => { }).Wait();   // no decoder outlives the reading
         }
         if (_cutCaptions > CutCaptionsTold)
             channel.Warning($"{_cutCaptions} captions in all were longer than {tokenizer.MaxLength - 2} tokens and were cut.");
+    }
+
+    private (string Caption, VideoClip Clip) Next(Queue<(long Row, string Caption, Task<VideoClip> Clip)> ahead)
+    {
+        var (row, caption, clip) = ahead.Dequeue();
+        try
+        {
+            return (Checked(caption, row), clip.GetAwaiter().GetResult());
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException && !e.Message.StartsWith($"Row {row}:", StringComparison.Ordinal))
+        {
+            throw new InvalidDataException($"Row {row}: {e.Message}", e);
+        }
     }
 
     private string Checked(string caption, long row)
@@ -43,38 +71,34 @@ internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options op
         return caption;
     }
 
-    private static VideoClip Next(Func<VideoClip> nextClip, long row)
-    {
-        try
-        {
-            return nextClip();
-        }
-        catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
-        {
-            throw new InvalidDataException($"Row {row}: {e.Message}", e);
-        }
-    }
-
-    private Func<VideoClip> Files(DataViewRow row, DataViewSchema.Column column)
+    private Func<Task<VideoClip>> Files(DataViewRow row, DataViewSchema.Column column, CancellationToken stop)
     {
         var get = row.GetGetter<ReadOnlyMemory<char>>(column);
-        ReadOnlyMemory<char> path = default;
+        ReadOnlyMemory<char> value = default;
         return () =>
         {
-            get(ref path);
-            return path.Span.IsWhiteSpace() ? throw new InvalidDataException($"the path in column '{column.Name}' is empty.")
-                : VideoReader.Read(path.ToString(), options.Reading, options.CancellationToken);
+            get(ref value);
+            string path = value.ToString();
+            return Task.Run(() => string.IsNullOrWhiteSpace(path) ? throw new InvalidDataException($"the path in column '{column.Name}' is empty.")
+                : VideoReader.Read(path, options.Reading, stop));
         };
     }
 
-    private Func<VideoClip> Videos(DataViewRow row, DataViewSchema.Column column)
+    private Func<Task<VideoClip>> Videos(DataViewRow row, DataViewSchema.Column column)
     {
         var get = row.GetGetter<VideoClip?>(column);
         VideoClip? clip = null;
         return () =>
         {
-            get(ref clip);
-            return Fitting(clip ?? throw new InvalidDataException($"there is no clip in column '{column.Name}'."));
+            try
+            {
+                get(ref clip);
+                return Task.FromResult(Fitting(clip ?? throw new InvalidDataException($"there is no clip in column '{column.Name}'.")));
+            }
+            catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
+            {
+                return Task.FromException<VideoClip>(e);
+            }
         };
     }
 

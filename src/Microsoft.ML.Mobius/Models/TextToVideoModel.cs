@@ -113,15 +113,15 @@ internal sealed class TextToVideoModel : IDisposable
             }
         }
 
-        byte[] vocabulary = [];
-        ClipTokenizer? tokenizer = null;
+        byte[] vocabulary = [], merges = [];
         Entry("tokenizer.vocab.json", stream => vocabulary = Bytes(stream));
-        Entry("tokenizer.merges.txt", stream => tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(Bytes(stream))));
+        Entry("tokenizer.merges.txt", stream => merges = Bytes(stream));
         Configs? configs = null;
         Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
         var (textConfig, vaeConfig, unetConfig, scheduleConfig) = configs ?? throw new InvalidDataException("config.json is empty.");
 
-        var model = new TextToVideoModel(tokenizer!, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
+        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges));
+        var model = new TextToVideoModel(tokenizer, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
             VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig));
         try
         {

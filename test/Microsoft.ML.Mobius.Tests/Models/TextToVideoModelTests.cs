@@ -48,7 +48,7 @@ public sealed class TextToVideoModelTests
         var entries = Saved(model);
         foreach (string name in entries.Keys.Where(name => name != "tokenizer.merges.txt"))
             StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(
-                () => Load(entries.ToDictionary(e => e.Key, e => e.Key == name ? e.Value[..(e.Value.Length * 2 / 3)] : e.Value))).Message, name);
+                () => Load(entries.ToDictionary(e => e.Key, e => e.Key == name ? e.Value[..(e.Value.Length * 2 / 3)] : e.Value))).Message, name.Replace("tokenizer.", ""));
     }
 
     [TestMethod]
@@ -58,9 +58,9 @@ public sealed class TextToVideoModelTests
         using (var model = Tiny.Video())
             entries = Saved(model);
         Load(entries).Dispose();
-        long before = Tensor.TotalCount;
+        long before = Memory.Tensors();
         Load(entries).Dispose();
-        Assert.IsTrue(Tensor.TotalCount <= before, $"{before} tensors became {Tensor.TotalCount}.");
+        Assert.AreEqual(before, Memory.Tensors(), $"{before} tensors became {Tensor.TotalCount}.");
     }
 
     [TestMethod]

@@ -9,7 +9,7 @@ internal static class AutoencoderTraining
 {
     private const double KlWeight = 1e-4;
 
-    public static AutoencoderKl Train(AutoencoderKlConfig config, ImageSource images, int steps, int batch, double learningRate, Action<string> say)
+    public static AutoencoderKl Train(AutoencoderKlConfig config, ImageSource images, int cropSteps, int steps, double learningRate, Action<string> say)
     {
         var autoencoder = new AutoencoderKl(config);
         using var optimizer = optim.AdamW(autoencoder.parameters(), lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0);
@@ -22,7 +22,8 @@ internal static class AutoencoderTraining
             foreach (var group in optimizer.ParamGroups)
                 group.LearningRate = rate;
 
-            var x = images.Next(batch);
+            // Most of the way on pieces of 32x32, a quarter of the cost; the rest on whole images, for attention and norms see them so in use.
+            var x = step <= cropSteps ? images.NextCrops(32, 32) : images.Next(16);
             var (mean, logVariance) = autoencoder.Posterior(x);
             var z = mean + logVariance.mul(0.5).exp() * randn_like(mean);
             var error = autoencoder.DecodeUnscaled(z) - x;

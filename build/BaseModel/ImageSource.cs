@@ -11,11 +11,13 @@ internal sealed class ImageSource : IDisposable
 
     private readonly BlockingCollection<(byte[] Pixels, string Caption)> _ahead = new(boundedCapacity: 512);
     private readonly CancellationTokenSource _stop = new();
+    private readonly Random _crops;
 
     /// <param name="seed">Seed of all drawings.</param>
     /// <param name="draw">Draws one image, [64, 64, 3] RGB, and gives its caption.</param>
     public ImageSource(int seed, Func<Random, byte[], string> draw)
     {
+        _crops = new Random(seed);
         new Thread(() =>
         {
             var random = new Random(seed);
@@ -34,6 +36,14 @@ internal sealed class ImageSource : IDisposable
 
     /// <summary>The next images, [N, 3, 64, 64] in [-1, 1].</summary>
     public Tensor Next(int count) => Next(count, out _);
+
+    /// <summary>Square pieces of the next images, all from the same random place, [N, 3, size, size] in [-1, 1].</summary>
+    public Tensor NextCrops(int count, int size)
+    {
+        using var scope = NewDisposeScope();
+        int x = _crops.Next(Size - size + 1), y = _crops.Next(Size - size + 1);
+        return Next(count)[.., .., y..(y + size), x..(x + size)].contiguous().MoveToOuterDisposeScope();
+    }
 
     /// <inheritdoc cref="Next(int)"/>
     public Tensor Next(int count, out string[] captions)

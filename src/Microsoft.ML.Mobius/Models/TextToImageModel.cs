@@ -51,10 +51,11 @@ internal sealed record TextToImageModel(
 
         using var vocabulary = open("tokenizer/vocab.json");
         using var merges = open("tokenizer/merges.txt");
+        var text = TextConfig("text_encoder/config.json");
         var unet = Config<UNetConfig>("unet/config.json");
         return new TextToImageModel(
-            ClipTokenizer.Create(vocabulary, merges),
-            Weights("text_encoder/model.safetensors", new ClipTextModel(TextConfig("text_encoder/config.json"))),
+            ClipTokenizer.Create(vocabulary, merges, maxLength: text.MaxPositionEmbeddings),
+            Weights("text_encoder/model.safetensors", new ClipTextModel(text)),
             Weights("vae/diffusion_pytorch_model.safetensors", new AutoencoderKl(Config<AutoencoderKlConfig>("vae/config.json"))),
             Weights("unet/diffusion_pytorch_model.safetensors", new SpatialStream(unet)),
             unet,

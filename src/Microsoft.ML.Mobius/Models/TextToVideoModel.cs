@@ -86,10 +86,10 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>Writes the model as named entries, weights in float32, each a forward-only stream.</summary>
     public void Save(Action<string, Action<Stream>> write)
     {
+        write("config.json", stream => JsonSerializer.Serialize(stream,
+            new Configs(TextEncoder.Config, Autoencoder.Config(), UNet.Config, Schedule.Config, Tokenizer.PadToken)));
         write("tokenizer.vocab.json", stream => Tokenizer.Save(stream, Stream.Null));
         write("tokenizer.merges.txt", stream => Tokenizer.Save(Stream.Null, stream));
-        write("config.json", stream => JsonSerializer.Serialize(stream,
-            new Configs(TextEncoder.Config, Autoencoder.Config(), UNet.Config, Schedule.Config)));
         foreach (var (name, module) in Parts(TextEncoder, Autoencoder, UNet))
             write(name, stream => Safetensors.Write(stream, StateDict.Of(module)));
     }
@@ -113,14 +113,15 @@ internal sealed class TextToVideoModel : IDisposable
             }
         }
 
+        Configs? configs = null;
+        Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
+        var (textConfig, vaeConfig, unetConfig, scheduleConfig, padToken) = configs ?? throw new InvalidDataException("config.json is empty.");
         byte[] vocabulary = [], merges = [];
         Entry("tokenizer.vocab.json", stream => vocabulary = Bytes(stream));
         Entry("tokenizer.merges.txt", stream => merges = Bytes(stream));
-        Configs? configs = null;
-        Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
-        var (textConfig, vaeConfig, unetConfig, scheduleConfig) = configs ?? throw new InvalidDataException("config.json is empty.");
 
-        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges));
+        // Names vocab.json or merges.txt itself where one of them is damaged.
+        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges), padToken, textConfig.MaxPositionEmbeddings);
         var model = new TextToVideoModel(tokenizer, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
             VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig));
         try
@@ -171,5 +172,5 @@ internal sealed class TextToVideoModel : IDisposable
         return copy.ToArray();
     }
 
-    private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule);
+    private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule, string PadToken);
 }

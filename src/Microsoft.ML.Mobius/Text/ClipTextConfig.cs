@@ -47,7 +47,8 @@ internal sealed record ClipTextConfig
     {
         try
         {
-            var config = JsonSerializer.Deserialize<ClipTextConfig>(json, Options) ?? throw new JsonException("An object is expected, found null.");
+            var config = JsonSerializer.Deserialize<ClipTextConfig>(json, Options)
+                ?? throw new JsonException("An object is expected, found null.");
             config.Validate();
             return config;
         }

@@ -49,7 +49,8 @@ internal sealed class ClipTextLayer : Module<Tensor, Tensor>
     }
 
     /// <summary>The deviation of the layers that write to the residual stream or feed attention: smaller the deeper the encoder.</summary>
-    internal static double ResidualDeviation(ClipTextConfig config) => Math.Pow(config.HiddenSize, -0.5) * Math.Pow(2 * config.NumHiddenLayers, -0.5);
+    internal static double ResidualDeviation(ClipTextConfig config) =>
+        Math.Pow(config.HiddenSize, -0.5) * Math.Pow(2 * config.NumHiddenLayers, -0.5);
 }
 
 /// <summary>Causal multi-head self-attention.</summary>

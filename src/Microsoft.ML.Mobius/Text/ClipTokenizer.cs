@@ -47,7 +47,7 @@ internal sealed class ClipTokenizer
         }
     }
 
-    /// <summary>What fills the ids after the end token; its text within a caption is a token of its own. The default is the end token.</summary>
+    /// <summary>What fills the ids after the end token, by default that token again; within a caption its text is a token of its own.</summary>
     public string PadToken { get; }
 
     /// <summary>The number of ids of each caption, start and end token included; 77 by default.</summary>

@@ -11,6 +11,8 @@ namespace Microsoft.ML.Mobius.Text;
 /// </remarks>
 internal static class ClipWords
 {
+    private const int Letter = 0, Digit = 1, Other = 2;
+
     private static readonly string[] Fixed = [ClipTokenizer.StartOfText, ClipTokenizer.EndOfText, "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
 
     public static IEnumerable<string> Of(string text) =>
@@ -32,7 +34,8 @@ internal static class ClipWords
     }
 
     private static bool IsControl(Rune rune) => Rune.GetUnicodeCategory(rune)
-        is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.Surrogate or UnicodeCategory.PrivateUse or UnicodeCategory.OtherNotAssigned;
+        is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.Surrogate or UnicodeCategory.PrivateUse
+        or UnicodeCategory.OtherNotAssigned;
 
     private static bool IsIdeograph(int value) => value
         is (>= 0x4E00 and <= 0x9FFF) or (>= 0x3400 and <= 0x4DBF) or (>= 0x20000 and <= 0x2A6DF) or (>= 0x2A700 and <= 0x2B73F)
@@ -77,8 +80,9 @@ internal static class ClipWords
         return false;
     }
 
-    private static bool IsCased(Rune rune) => Rune.GetUnicodeCategory(rune)
-        is UnicodeCategory.LowercaseLetter or UnicodeCategory.UppercaseLetter or UnicodeCategory.TitlecaseLetter;
+    /// <summary>Letters that have a case, Roman numerals and circled letters among them.</summary>
+    private static bool IsCased(Rune rune) => rune.Value is (>= 0x2160 and <= 0x217F) or (>= 0x24B6 and <= 0x24E9)
+        || Rune.GetUnicodeCategory(rune) is UnicodeCategory.LowercaseLetter or UnicodeCategory.UppercaseLetter or UnicodeCategory.TitlecaseLetter;
 
     private static bool IsPassedOver(Rune rune) => rune.Value is '\'' or '.' or ':' or '\u00B7' or '\u2019' || Rune.GetUnicodeCategory(rune)
         is UnicodeCategory.NonSpacingMark or UnicodeCategory.EnclosingMark or UnicodeCategory.ModifierLetter or UnicodeCategory.ModifierSymbol;
@@ -87,7 +91,8 @@ internal static class ClipWords
     {
         for (int at = 0, length; at < chunk.Length; at += length)
         {
-            length = Fixed.FirstOrDefault(word => string.CompareOrdinal(chunk, at, word, 0, word.Length) == 0)?.Length ?? RunLength(chunk.AsSpan(at));
+            length = Fixed.FirstOrDefault(word => string.CompareOrdinal(chunk, at, word, 0, word.Length) == 0)?.Length
+                ?? RunLength(chunk.AsSpan(at));
             yield return chunk.Substring(at, length);
         }
     }
@@ -107,8 +112,6 @@ internal static class ClipWords
         }
         return length;
     }
-
-    private const int Letter = 0, Digit = 1, Other = 2;
 
     private static int KindOf(Rune rune) => Rune.GetUnicodeCategory(rune) switch
     {

@@ -6,13 +6,14 @@ namespace Microsoft.ML.Mobius.Text;
 /// <summary>Unicode's canonical composition (NFC), so that a letter and its accent give the same token however they were typed.</summary>
 /// <remarks>
 /// <see cref="string.Normalize()"/> does nothing in an application with InvariantGlobalization, and a caption must have the same tokens in
-/// every application: hence a table of our own (Unicode 14: pairs that compose, and combining classes). Characters that NFC merely
-/// replaces by another one, as the CJK compatibility ideographs, are left as they are.
+/// every application: hence a table of our own (Unicode 14). Only the thousand CJK compatibility ideographs, which NFC would replace by the
+/// ideographs they stand for, are left as they are.
 /// </remarks>
 internal static class Composition
 {
     private const int HangulFirst = 0xAC00, LeadFirst = 0x1100, VowelFirst = 0x1161, TailFirst = 0x11A7;
     private const int LeadCount = 19, VowelCount = 21, TailCount = 28;
+    private const int Nothing = 1;      // in the table: the character is merely replaced by another one
 
     private static readonly Dictionary<(int First, int Second), int> Composed = [];
     private static readonly Dictionary<int, (int First, int Second)> Decomposed = [];
@@ -33,6 +34,8 @@ internal static class Composition
             for (int k = 0; k < columns[4][i]; k++)
                 Classes[columns[3][i] + k] = columns[5][i];
         }
+        for (int i = 0; i < columns[6].Length; i++)
+            Decomposed[columns[6][i]] = (columns[7][i], columns[8][i]);
     }
 
     public static string Compose(string text)
@@ -59,7 +62,8 @@ internal static class Composition
         if (Decomposed.TryGetValue(rune, out var parts))
         {
             Decompose(parts.First, into);
-            Decompose(parts.Second, into);
+            if (parts.Second != Nothing)
+                Decompose(parts.Second, into);
         }
         else
         {
@@ -108,59 +112,67 @@ internal static class Composition
         return Composed.TryGetValue((first, second), out int composed) ? composed : null;
     }
 
-    // zlib, base64: six columns parted by U+0000, namely first, second and composed character; first character, count and class of a run.
+    // zlib, base64: columns parted by U+0000, namely first, second and composed character; first character, count and class
+    // of a run of marks; a character that is taken apart for good, and its parts.
     private const string Table =
-          "eNrlWelzI9dxF8ldUWvHTuzEuQ/n+i+SVK2tTaTYkVK21k6cT5KlSIodbcrW2pE+YTAgbpAAeIInSNwXcRNzT5VmZoFKLblkUAUti7ul+c184xfhT0jP"
-        + "kFxxba8c21GOCvr95njT73W/fv1muh+u33j+hRdvfvPvX37tzbdu3f7hO+8VNa8W1ha0dW1HK2sdTdK9Oqsn9XkjasTupO9s36nfaRwkDhYPlg9SB1sH"
-        + "uYPSQfOge9A74A/UezP3QvfC9yKHi4crh91DDpIHEgMpCCkEKQ4pAWkFUgpSGtI2pCKkEqQGpCYkYuYheyAzkIOQQ5DjkBOQU5DTkLchFyGXoKhQletf"
-        + "vvFXz3/lq3/zwot/+7Wvk/Lfevnbr73+5ne++89v3fqX732fRvGuO4wZza8FaDBzNJxFbcUdUk7LawUaWJ2G1tW4x4dnFI3Sf3aI95KH84erh+1D4RMc"
-        + "5HPP//WLjwb4xpv/dMsdHIQ0hG0IHAQeYhRi7Lo7i984n8UfvHM+h+4MOgO8GNR1stuLN4nt9Tdv3X5H85GBFrUlMkyWzNLV9jSpX+5XBvlBYbA7qJMJ"
-        + "UjT45gF/b4bmM3PIHbHg9sD1wK+CXzvr7ayzQXFQeow/Tj6w5LZqkCfsuW1dva9/6cvP3vhLGtrZ9L30zb+j4b3y7Vdf+8fX3zibwLd/+K/vvGusGmtG"
-        + "2tg2VPA74DPXbzxHwoj55dfeePPW27eJh3TvGmWj4kolmTQl/nO5yyR5k2QXDiuHtXMNeofcoXLEHgWOIkexo6XhyjA1LA5LZDvXJK5FnmS3my+T4V+8"
-        + "eev2YeaIvU4DIP2/8tUXXiT9b9LkvOrOzne++9Yt0v72u2RQ6U7v35JO11+76XT9vdtHnaPu5ftL/nXZuxjHvy492/4R73OfO4pc/9KzN547WwSOEt9w"
-        + "nOSVV8k27jJw1PgBucrFAG7evv7y11/6/tuu5qQ4NXGVJpWJ1TWBa4Fnb3z1hZduvvrad996+/Zzb9x4/uZrb97+0rNOg5e+9cqrLvvb7/7Zn/+F5Y9b"
-        + "/qTlX7ACcSuQtAILVpC1gkErGLGCGSuYs4KSFWKt0IwVClqhmBXatkJZK5SzQi0r1LZCe1aoZ4UEKyRaIeKUrbDXCrNW2G+FA1Y4YYWTVnjHChetcMkK"
-        + "V6xwywq3rXDHCnffK5I5eu58uwvx8eX3pCX3xGVGtl4mC1cPdp1uqcvZiw69kFhIPkgzkPyQAhciwpBIaBRSDBIxz10I3YGUgZSFlIOUh1S4UKMMqQKp"
-        + "CqkGaRdS/UKHHcgZyFnIOch5yIVzreQy5ArkKuQa5F3IxN+A3IEsQdmD6oe6d79wv3AcPA6fMCfJk8X7BTNbNLMNM9s2CwGn1C5K3W/WA+Zu0rlo+s22"
-        + "32ypzrEddo5dKgHn2EuZvXX3mIInh+oMqgFUQ6hGUI2hmkBVQFVCVUFVRc1rM36bidhMzGbmbCZhM/M2s2gzyzaTspk1m9mwmS2b2baZrM3kbaZoM3Wb"
-        + "adlM12Y4mxFt74btzdveiu2t2d667W3a3rbt7drenu3lbS8xyLZXtVnGZn0267fZoM3O2WzSZhdtdsVm12y2brMNm23abMtm5R/t/3HmccKbIjjn3Djh"
-        + "axJa40QscIYk/xGWOAKds92n7nr+jxDz/4a8vyCxPyf5PiHy/4IU+AQp+N9IoZ+Rwpcocomi/2U09zGUeALNfwwt/BRaO6fMJ0BZohxR/pwKPwMVfwLV"
-        + "nkC7RI1L1PypxH0ytO/9uWnmf5KO548XLtGimZXOS14xC8tmVTFrS2Zt2dxVnFJfdkpzyWx7zfbiRVkyO4pTustmL+yWObO3Bc8uqt2PL7Y39b+srH5M"
-        + "oW+58BF8hTNEFfqmL9O3vEGg+qRM3/P6GbKNpzSPFtSifU5LaikIHogtLa0VtWqf11oaD4GB2IZag5CHSE+T/TUIBYhUPd9fh9CA0AS3AG4RfBx8AuI6"
-        + "xA2IZYgVKALUINQw1FWoHNQyVMGN21pu6LYHmYMsODGcmoS6c+g5jB3FjzYugsyzkDIJaR7SKqS1i2DyLHRsQWpDojxThOyFzEIOQ45ATkKeh7x2EUm6"
-        + "caMag7qhMbpfC/U7WgxcQ+fBKQarzYNfMBaMVW0VglfbMHhtWw9opX5Xq4Fr6gI41fBpbfCLxqKxpgkQWE02hIMZCNm+0JfABSEo4HYh0vCjfaW/DCHX"
-        + "F/syuBAEFVwdYgJ8rK/2VyDsQqiDWwK3DD4JnqRz4CldXYW4BrEIsXTgPwgehA7CB9GD2YM5isBrFIPX70Xvxe7NHsQPGvfmD9nD6NH80fpFFH4Wcy9A"
-        + "WoRElRsX0fZZbN2B1IUkQZIh+yDPQI5CjkFegLwIeeMi1HYDa3UW6qbm1YNaWF/Xs9qs3tEWjHVtzegYexDi2o4e0sr6hp7TdvWu1jE2NNHoGj0ICQhV"
-        + "CDWIfogBiCsQUxpltpJe1BLaolEEL0HktAwEWS9pTcpQS+BliORg5Ck+iEsQKhBnIJL5OhC6ENMQtyGSXeu6R0+CS+tlI2qUBy2d0efBbesVI2ZUBu3+"
-        + "Zn9nUB2U+4v9rX5mUBtU+kv9ar/WT/e3B41BEwoPNQWVMpsm1ATU7eHOcHeYGdJEcOB48OvgNyivXdA39aoxa1R1Vl/Ut/SaMWeQE6yD24BC3rsCtQil"
-        + "ATUONT2MD5eGzGHqcHaYGC4PvYf80SYEMlJvkAfn1cPgwjrN86aeBrejN8B7wPsGu+CXwK+AT4MvQ/BDCEOYNcRBARyrR8BF9GVwW/o2uAx4BvzMoA6e"
-        + "nCUFfht8BUIAQgTCnCGBz4LPgc+DL0BYA09GLmk+jTrJa3PO/gUEH4SowWlZrQKuoNU10m9ZkyCQ98Y0Ffws+DnwAnjxoHxQcTdwFg4Dw+QhM1wfbg6z"
-        + "w/ywMewMuWF1OH+UGG4Mt4a5YWHYHHaH/LB2tDxcHa4Ny0NSaweCADEIcRYivSlIEM21CDEEcQ4ivTDISci9vRAXIJQgshAXIbQgtCFuQtyCWIVY02aM"
-        + "XS1n1CHQWkkZcaNhJIzmsDVs92N6VJ/VV/v5wWZ/rl/UZSPQTxgrRtrI9ucNuT+rx/Q5fa1fGGz14/1Gv6QrRrCfNFLGtpHrLxhKP9Vf7e/26wPPwDcI"
-        + "DqKD+GBhwAxmBqFBbJAYLB7tHfUG3oF/EB7MDpKDpQE7CAwig7nB/GDZTXJX3NSVc7eoim46HHeT3IazdaVm3Ww67ebCKTfD5Z2dLLXq5tclN3dOuBlx"
-        + "09nnUnNu6r19J32nfmf7TsPZBeJ84KLOBhaXhUgO1HK2lXgveL+zn+VsLu2AJzPRvCsQyNa0UJLOnhc3Ay7mbHtxOYg0/213M4oFT0sxBp58g5yJFid5"
-        + "iwqBpqQLYR7iDsQMxAbEJvgWeGrlAccMVgarg9RgTQuAiw+K+g64or6ni8aMsWRsGjsauWpiUNIz4Ep6T5cMv7FsbBkZ3aev6Lv9stHSZ/SUXu9XDOqR"
-        + "Fu4KOHLWMHhaBHvgaO2mwMngI+BJcA9cGRz55yq4KvgOuDVwNfBdcH5ws+Cohhw0CH4TPL0+6VNDis1BoMVFPCL4EPgt8OQzi1Zo1wqlrVDd8q9a/jXL"
-        + "v2sFYlZgzgrMWkGfFQxZwagVzFrBvBVirJDPCgWsUMgK1azQjhVqWKGmFepYoa4V4qwQb4U9VpixImkrsm2FfVZ4xgoHrXDIiuxYkYwVrlrhmhXetcJ1"
-        + "K1K2IhUrUrUi9BJlLnYklqDmodL1MtTCxW7J2d7I2U6Iu+8h7UHqQVIgqZCXIC9D3rrY+nA3OtQ5qFtQ6CMZhSpB6UD1QaGPMguVjh0oHigk1AuFhUKP"
-        + "ZqD4oQSgBKGEoIShRKBEocSgzEKZgxKHkoCShDIPZQHKIpQlKMtQVqCkoKxCWYOyDoVee5tQSHQayjaUHSgZKFkoOSh5KAUo9Dqkt2oZCn3qq1BqUHah"
-        + "1KG0oHqhtqD0oAag9u7v3M/cz97Pn3hP5k8893NmtmRmm2a2YxYiZiFq1iJmLWjWomY9bNYj5u6CWY+azaC7IeMx2wGzHTHbQbMbNrsRsxs1e6tmb8Pd"
-        + "nNmEJ4+qH9UgqmFUo6jOoppEVURVRs2DGoMaa3sXbCZqM7M2E7eZpM3Q7ZLNrNjMqs2s28ymzaRtZsdmcjZTsJmSzTRspm0zezbD24xkezdttmN7q7Z3"
-        + "1/Y2bG/L9tLtnu3lbK9ge4lBsVmPzXptdsZmAzYbstm4zc7b7JLNpmx23WZ7NsvZLG+zgs0qNtO0mY7N9GxGsBnZZhM2u2Czyza7arMbFL05kdw6oUIR"
-        + "3C6BIrVYhBCl6E0iiASK6pYomlui6yzn7Mws3l26u0r50vrdbcpwCndLdzt3+bsyRdH+/cB+eD+2H9+f31/eX9lP7a/tr+9v7G/tp/d39jP/zo4So+Ro"
-        + "abQ8Wh2tjdZHO6PiqDyqjGqj3VF91Bg1R61Re9QZdUd7o96IG/EjcSSN5JH6PvO+933f+zPvB+7H76/cT91fPY4cR49jx7PHc8fx48RxkuL3xePl4/Xj"
-        + "jeOt48bJ0snWSeYke1I4KZ9UTmoPEg8aD5oPWg86D7oPeg+EB+ID+YHyQH3ofcg+9D2ceeh/GHgYfBj6oPJB64P2B7KZXjLTa2Y6Z6ZL5nbK3Fkxd+i4"
-        + "bmbCZmbOzCyYmYyZyZqZvJkpmJmSmSmbmZqZaZiZpplpmZm2mdkzMz0zw5sZ0ckicjEzlzBzSTM3b+YlsxAzC4pZlMxSzCxLZiVmViWzFjPrMbMhmc2Y"
-        + "2Vx0souWZLZjZkc0uzEnneA4kxNMPmgKnCkIphg0pRVT6ppSz5R4U26acsuUO6YsmIrHVLym4jMVv0lvCE8PHh7eGGIbWF/AegdbSWxtYKeELI+sgKyI"
-        + "4jKKKyilUeqipKLcQLmLsoiyjLKKCoMKi8oMKmFUIqh2UPOhVkGtiloNu2XU86i30OihHUd7Ae1FtFfRXkc7jfYO2jW0O2hz6HnQ86LHohdGL4JeDL1Z"
-        + "9ObQi6OXQG8PvR56PHoCeiJ6Enoyegp6qsXGLTZpsQsWu2Kxaxa7bbE5iy1YbNFiSxZbttiqxTasdt3qqlYvbXvKtqdie6q2p2Z7aDmlTlP101TndHXz"
-        + "dK1xmvafpqunGd9pJn2arZzm5k/z7dOC57TcOC23Tsud03LvtKycVpjTyt5pvfZhdfNDLv0hV/iQ2x3HA/I4HkmP47G9cbwYI8wROAJPEAjqOF7JEfLj"
-        + "eCc7jguVcVz2E4KECCFKoHaKl8ASfISZcYLxEyh5YlRakvx5cuUhtMeJGUKArgPhcSLYJeyNE5ESoUyJFy3NWIyQJ1D7hJdAfSU2x4l5up5naflSn8vU"
-        + "foXOq9R2tTdOrNOyT5OcNMnJUrKWI75CepwodsaJUmCcKKfGiQbxd6mPrm+c2FseL1Ua46UqQW2M11qb442ZHKFAqBF2CeJ4wz9DCBPK442Qd7zp8RCC"
-        + "hDVChpAfb/oa483w7ngzUh1vZuLjzZyPEH7qCxNXJiauTl6Z/PTVK89MTExNTU5RxaRTJic+c5WeTk1MPP20c3fp99HNM5drJ686T6avnLV2+SannKup"
-        + "C45pOly5NnV1amLqytWrn3X5ppynU27rx7r+SNbkxBW3uL8rZ51Tu0usz0xcdXR0+rji3E+7HTsDm5h2FKOjy/2nj/qfnLwydablpDPGL57VTXxq0qn6"
-        + "/NS59i73NPU2cfVC1JVJGtOZFPf3SA0ScnXiJ1lpcuLqtGuJq8+QQlPTn5uevDo9cWX66YmntDxl5OsE59/a8Bkm6JTXGoT1Syi6x5JWPkf+0rPNxzg3"
-        + "nX83P/XpX/rMZ3/5Vz73+V/9tS/8+m/85m85zz6v5X//D774O7/7e3T8wz+63P8fP+ruvOJPfkT6k3D5Kv8T6x+B5H50O33to/P0NYeovPQPdLp27fVr"
-        + "3/nBNec/RYdW3mPe877nI3i1vNuImlBD4qObLA32vM9rj8lb/3FRjhQtP3FRPfFI6wvesvvPcNi1dZauVl17P2J3ytnho9ZO16vEXCQ90s9cWOFMt/Vr"
-        + "ruRH1rl27bd/TD2nn2tPNpljjekzza9NT5/396jmrLgmc46k2dMT2sqEtuM60+VZuUyORf4Dk2xkiQ==";
+          "eNrlWelzI9dxF7m7otaOndiJcx/O9VfkqFpbSqTYkVK21nacL5EtRVLsSClba0f6hMHgPkgAJAHiJIj7GNwAMfdU7WAWKNcSSwZV5LJ2t/R65hu/AH9C"
+        + "eobkLnftlWM7ylFBv9+c/d7r16/fm+7GtRdeevmV61//+9feePudd2/88P2bFdWu+tQNNaXm1JraV8WRfUSPIqN1LaAFb2Vv7dxq3WpPw9PNaWwan25P"
+        + "i9PqtDMdTIdTbqrccd7x3vHd8e9v7m/tD/ZZEG0gUiB6QPSCGAIxDOIWiHEQsyDugFgBsQpiG8QOiMjMgWQDiQLJA5IXpBBIYZDiIGVB2gGpAlIVZAUU"
+        + "+doXX/jrl7705b99+ZW/+8pXUfhvvvbtN958+zvf/Zd33v3X730fR/GBNQyn6lLdOJg1HM6mumUNqaiW1DIOrIVDG6js48PTKlr1PzvEO5H99f3Efm+f"
+        + "/xgH+eJLf/PKwwG+9fY/v2sNDvgs8DvAs8BzIARACF6zZvFrZ7P4g/fP5tCaQXOA54O6hnp75Tqyvfn2uzfeVx2ooE01ioopoFoG6q4qjmvj+qQ0KU+a"
+        + "kxaqII6D70y5O06cz/w+e0ADuwvsELgEcMnT1k4bm1Qm1cf4Q2gDUatWGy1h16pryX3tC198/oW/wqGdTt+rX/8GDu9b3379jX96863TCXzvh//2/gda"
+        + "QktqWW1HU4DLAZe/9sKL2Bkyv/bGW2+/+94N5EHZB1pNq1u9Yp84Ja6zfmPYcwb7Lu/X9xtnEgz32X35gD5wH/gPggfR2dYsPqvMqqg7SyWWRp6mt+uv"
+        + "oeJfuf7ujf38AX0NB4Dyf+nLL7+C8l/HyXndmp3vfPedd1H6Gx+gQsVbwx9FzKa/ct1s+ns3DvoHg4v3F+zronVRpn1deLfzhPVZ701Brn3h+RdePF0E"
+        + "phBfM43kW6+jbqxlYIrxAzSV8wFcv3Htta+++v33LMlRcKxiCY0iI6ulAksDz7/w5Zdfvf76G999570bL771wkvX33j7xheeNyu8+s1vvW6xv/fBn//F"
+        + "X+qukO6K6K4N3R3S3RHdvaF7aN3j0T1+3ZPXPUXdI+peWvc6da9H9wZ1747uLejeou7t6t6e7t3VvUPdy+teQfcip6T77LqP1n0u3efWfWHdF9F9Od1X"
+        + "0X1V3VfXfV3d19N9fd03uFlBdQyt+bYW4uPL72lL7qnLDHUdQw0z06bZLDa5et6gHUQaRAeIThBdILrPu/CBiJ0GQAyCiMxr553mQMyDWACxCGIJxPK5"
+        + "GDUQ6yAyIDZAbILYOpchB1IepAJIRZBKIJXPpJJqINVBYkBqgNQECfnbIPVBEkHeBcUFyu7d8t3ysefYd4+6F7m3ebdMChVSaJNCj5TdZmmcl5aLtNyk"
+        + "GTEvOi7Sc5GuYh57PvM4wOI2j8M4GaasYxxsRWCcwLiB8QLjByYITBgYHhgRGBkYBRp2g3IZlN+ggga1ZlBhg1o3qE2DihlU3KCSBpU2qG2D2jGogkGV"
+        + "DKpiUC2D6hrUwKBYgxIMe9qwlwx73bA3DHvLsHcMe8+wDwz70LBzhh0ZJMOuGDRl0A6Ddhm0x6DXDDpi0JsGvWXQSYNuGXTboDsG3TVo6cn2H2dehO1x"
+        + "hHkuLsKODqK7CAfdp4hwjxBlEXguDJ65bfs/QtT/G7L/gkT/nOT4mMj1C5L7YyTPfyN5f0byXSD/BQr8l9HaR1D4KbT+EbTxUyh5RvmPgQpIRaTSGZV/"
+        + "Bqr8BGo8hZpI7QvU+anEfjy0Z/+5yfk/ScfrxxsXaJMUxLNSkkk5RhiZNKKkESNN2SytmFk6UdKzk97meYmSvmyWQYwMfVZZI8NtsDWBGXx0Mezx/2Ul"
+        + "8REFv+X8IzjKpwjI+E2P4be8jcDnEQm/561TFNrPqDbVowbGrBpR48DbQOiqWbWiMmNO7aoc8BQIPVAawJdAwLeRcRL4Mgj4eH2cAr4NfAfYDWA3gQsB"
+        + "FwYhBUIahBoIdZB5UDyg+EBJgMKCUgOFt/y2ruW67YLEgsSbPpwSASW3b9sPHoQO0udO5qlLGQFxHcQEiMlzZ/LUdeyC2AMR40wBJDtINEg+kPwgRUBa"
+        + "Byl57klafqMSBCWtUiOX6h331SCw7REHrKzR6jpwG9qGllATwNvVtMapOyO3Wh0P1AawnREPrKI51B5wm9qmllR54GlV0vipE/jCmB+LwHqAl4FtgoDD"
+        + "D4zlcQz44lgYS8B6gVeAbYEQBi44VsZbwDeBbwEbBTYGXAQ47J0FDsPVBAhJECogVKeuqWfqnfqmgenqdA098Ab64K07gTvBO6vT0LR9Z32f3g8crB+k"
+        + "zr3wU597A8RNEPFh+tzbPvWt+yAOQBRBlEBygOQEKQBSEKQNkDZBSp+72pZjrayCklHtI4/qG6VGBXV11Fc3tJSa1PraLvAhNTfyqrVRelRUm6OB2tfS"
+        + "qqANtCHwYeAZ4BsguEBwg7AFQlzFyFYcVdSwuqlVgBNBYNU88NKoqnYwQq0CJ4GABoaW4gAhCnwdBCcIqL4+8AMQsiDsgIB6bY1sowiw2VFNC2i1SXdE"
+        + "jdaB3RnVtaBWn/TGmXFuwkxq483x9jg/aUzq4+iYGTfG2fHOpD3pgMyBEgcFI5sOKGFQdma5WXOWn+FEsMBywKWAS2NcuzHKjBhtVWNG9GhztD1qaGsa"
+        + "GkEK2DTIaL1boFRAboMSAiU7C82iM2o/vr86C89iM/s+d5ABHpU0nJSAtY98wPpGOM+ZURbY3KgNnA04x6QJXBS4LeCywNWAdwHvA35VEyZlYOmRH1j/"
+        + "KAbs9mgH2DxwFHDOSQs4NJY4cDvA1YF3A+8Hfk0TgSsAVwSuBFwZ+CRwqOSq6lCxkZK6ZuYvgHcAH9BYtaDWgS2rLRXli6ki8Gi9QVUBbhW4NeB44IRp"
+        + "bVq3Ejgb++5ZZJ+apWaZWWFWmrVn/Rk7Y2brB+FZerY9K87Ks85sMONmjYPYLDFLzmozFCsHPA+CB4RVEHCnwI5wrgUQvCCsgYAbBhoJmrcdhA3gqyDQ"
+        + "IGwC3wW+B0IGhG0QGBAaqlNrqkWtBTyulbgW0tpaWOvMurPeODgKjFZHiXFpkhmvjSsjSXOPw9qWltUK43VNGq+OgqO1UXJcnmyPQ+P2uDqSNc84osW1"
+        + "Ha043tDkcXycGDfHrYlt4ph4JoFJaLIxoSbOiXcSnIQnmwe7B8OJfeKa+Cark8gkOqEn7ol/sjZZn8SsIHfLCl1ZK0VVscLhkBXkts3UlVKwoumsFQvH"
+        + "rQiXMzNZCmPF11Urdg5bEXHHzHMpRSv03rmVvdW6tXOrbWaBWAewATOBxRZAQAPqmmklzg6cy8xnmcmlHHCoJpx3GXjUNS6UiJnzYp3ABs20F1sEAee/"
+        + "ZyWjaOBwKQaBQ9tAY8LFidaiAI9TMgB+HYQcCHkQ2iB0gOsCh7VswFKTrUliEp8kVTewoUlllAO2MtodCZpTi2oZLaeiqYYn1VEe2OpoOBI1lxbTtrX8"
+        + "yDHaGjXHNa07co7io9a4rmGLuHC3gEVj9QGHi2AXWFy7cWAl4PzAYcdDYGvAon0mgGWA6wObBLYB3ABYF7CrwOITNFAPcBngcPvETw0KtgY8Li7kEYDz"
+        + "ArcNHNrMpu5t6t6s7m3proTuSuqupu4O6u413b2qexy6x6t7ArqnoHtKupfSvQ7d69a9Xt3b0L053dvWvR3d29e9A93L6l5O99l0H6X7s7p/R/c5dJ9T"
+        + "93l0n1f353R/Xvcxuq+h+5q6r6X7a7q/rvsZ3Y+bKHWekYiCUgIFr2OglM+zJae5kdNMiJX3EHdBHIIog6iAFAUpBtL2eerDSnQoa6Bsg4wfyQAoIsh9"
+        + "UBwg40eZBgWPfZBtIGOndpBpkPGVE2QXyG6QPSB7QfaB7Ac5AHIQ5FWQ10AOgRwGOQLyOsgbIG+CHAU5BvIWyHGQEyAnQU6BjNteBmTsOgvyDsg5kPMg"
+        + "F0AuglwCuQwyboe4q9ZAxk89A3ID5CbILZC7oNhB6YI8BMUNyvBu7m7+buFu6Z793vo9290iKVRJoUMKfVL2k3KANPyk4SGNAGn5SMtPmhukFSAdj5WQ"
+        + "sZGem/T8pOchAx8Z+MkgQIYJMkxbyZkM2ErAuIDxAOMDJgDMKjARYARgJGjYoEFBgzbsGwYVMKhVgwoZVMSg8DZqUFsGlTColEFlDCprUDmDKhpU2aCq"
+        + "BtU2qJ5B7RoUZ1CiYc8YdN+wM4a9adjbhr1r2PF217Czhp037MggG7TNoO0G7TRot0F7DTpk0OsGHTXouEGnDHpo0KxBcwbNG7RsUB2D6hvU0KB4g5IM"
+        + "OmzQGwYdM+iEQafRezM9uRSijh5cE4GeWtCPCKD3JiIEBHp1UfTmonhdYM3MzObt6O0Exkup2zsY4ZRvV2/3b3O3JfSiXXvuPd9ecC+0t74X29vai+8l"
+        + "91J76b3tvexebi//7/Rh+DByGD2MHSYOk4epw9xh5bB2WD9sHDYPW4ftw85h97B32D8cHO4eDg/ZQ+5QOBQPpUPliDqyHzmOnEfuu6G7W3fjdxPH/uPA"
+        + "cfB49XjtOHQcPo6g/755HDtOHaePt4/b96L3tu/l7xXule/V7tXvNe6H77fvd+537/fvD+4P7/P3hfvSffm+8sD+gH7geOB84HrgfuB54P2w/mH3w96H"
+        + "EslGSTZJskWSrZKdOMltkRweUyTvI/k1kt8g+TzJF0i+RPJlkq+SfI3kGyTfJvkOyXdJvkfyuyQ/JHmO5AUziigGSTFMihFSXCclkZSDpCyTikiqQVIT"
+        + "ST1IGJE0gqQVJG2RdIKks2lGF12R9IKkL5BB0AwnWJawPOE8hGcJzxPBQ8QtIg6IOCQiR6QOkbpE6hOJJ7KNyHYiO4jsIrhD2IZg48AehGAaUhuQ6sN2"
+        + "BLbTkKtCgYMCDwUBKjGobEE1C9UBVBWotaE2gJoANQlqCtQpqNNQd0LdB3U/MH1oOKBRhwYDjQY0a9AqQasL7SH0QtDbgN4m9BLQS0EvC70c9BrQ60OP"
+        + "haENhnYY0jD0wdAPwyAMV2G4BsMQDMMw3IXhEIYcDHkYCjAUYSjBUIahotMhnY7o9IZOb+l0Uqd3dLqo02Wdruh0VadrOs3odFvvtfSBog+zhq1m2OqG"
+        + "jTFsDcOGyyl+Em+dxPsnicxJsn2SdZ1kmZO84ySfPSnUT4rrJ6XeSdl2Umuf1Lontf5JbXhSk0/q1El996TVmDOZOZuds+U521yE3NIi5M8uQsHdRagS"
+        + "RKwhWASH4BHKIlQvIkqLUL+wCPH1RUhyITwIPyKAwHqyHUEjHAjnIky5EBg8UQouSe4suLIheouwE+HGa7dvEfYMELuLsL+KqGHghUszGESUEFg/bEdg"
+        + "W+HMIryO1+s0Ll9sM4b1t/CcwLqJ4SKcwmWfxX6y2E8Bg7Ui8pWzi3ClvwhX3YtwLb4It5F/gG0MHIvwbmwRrbcXUQahtBfJbmaRdhYRZUQD0UQIi7TL"
+        + "ifAhaou0177I2GwIDyKJyCNKi4yjvcj4mouMn1lk8qFFpuhA+J753NLlpaUry5eXP3nl8nNLS5cuLV/CB8tmWV761BV8e2lp6dlnzbsLv0c3z118unzF"
+        + "fLNy+bS2xbd8yby6dM6xgofLVy9dubR06fKVK5+2+C6Zby9ZtR9r+lFfy0uXrWL9Lp82jvUusD63dMWU0Wzjsnm/YjVsDmxpxRQMjxb3nz5sf3n58qVT"
+        + "KZfNMX7+9NnSJ5bNR5+9dCa9xb2CrS1dOe/q8jKO6bQX6/dQDOzkytJP0tLy0pUVSxNXnkOBLq18ZmX5ysrS5ZVnl55RSxiRpxDmv7W+UyzhqaS2EakL"
+        + "qFjHqlo7Q+nCu8xjnBnz381PfPKXPvXpX/6Vz3z2V3/tc7/+G7/5W+a7z6ql3/+Dz//O7/4eHv/wjy62/8cPmzt78CdP9P40XLwq/cTnD4H9Prpdufro"
+        + "vHLVJCyv/gOerl598+p3fnDV/E/RpK2b1E37TQfCrpasSlgFKyIf3hRwsGdtXn2sv9SPd2X2opaWzh8vPZT6nLdm/TPss3RdwKuEpe+H7GY5PTyqbTad"
+        + "QOYKypF97lwLp7Klrlo9P9TO1au//WPime1cfbrKTG2snEp+dWXlrL2HT06LpTLziJI9u6RuLak5y5guzspFMjXyzJ5tj9qj9xx7/T156ibFLVKMk2KC"
+        + "FJOkmCLFNClmSHGblFOknCblbVLpkcouqcZJNUGqSVLNkEaKNNJEookUJFKESDEipYhUJVKPSAMi7RKJJTJF5HUip4mcI3KZyAzBgF3CIKkH0gCkIUh4"
+        + "K4AkgSyALIOCQZUflHVQkqDkQamD0gQF3WQM8wVQJN1m022U7ijpjpruqOuBqh6o6fXUnEnPme05U5sz9TnDzBn8fDTnTGvOtOdMZ85050xvzvTnzGDO"
+        + "7M4Zds5wc4afM8KcEeeMPG/Y5g1q3qDnDce84Zo33POGZ97wzhu+ecM/bwTmjeC8sYpbrbn9biOyiB1EDpFHFHDrNbdhESEhZISySLttz1j/WK3f9vyI"
+        + "+7ObQ1LYJIUoKcRIIUUKO6SQI4U6KbRIaYeUcqTUIpUuqbCkEiWVGKmkSKVOmB3C5IhkJ1KASGEiRYmUJJLN8j06RO4SuWddRIicIvIOkUtErhM59ER6"
+        + "yTXlrORTaOqbtqerU+c/TgPTtZt93WbXbfS0+iXVadg8hs2r19NH8aPuUfWoaqnAexSyKHwUOVo/2jjaPIoebSFH4ih5lDrKHGWPdo7yR4Wj0lH5qIK1"
+        + "asgRxneoEmcMsXWmsifg4hD8BbVZ52dws7xN4eFRMviJUjovlR8rjFXk4eNlcOaimf7ZaXmSYenpv9ss+sZDyxdGWB6y+DMQd6iYdPbNLp59r1uINqKD"
+        + "6D7x7vx96z8ANF7trg==";
 }

@@ -22,7 +22,7 @@ public static class ContactSheet
     /// <param name="path">The file; ends in .png.</param>
     /// <param name="rows">At least one row.</param>
     /// <param name="scale">Every pixel becomes a square of this many, 1..64; the default is 2.</param>
-    /// <exception cref="ArgumentException">There is no row, the path does not end in .png, or <paramref name="scale"/> is out of its range.</exception>
+    /// <exception cref="ArgumentException">There is no row, the path does not end in .png, or the scale is out of its range.</exception>
     /// <exception cref="IOException">The file or its folder cannot be written.</exception>
     public static void Write(string path, IReadOnlyList<ContactSheetRow> rows, int scale = 2)
     {
@@ -39,7 +39,8 @@ public static class ContactSheet
         bool canWrite = text.Typeface.GlyphCount > 0;
         float lineHeight = text.FontSpacing;
         var captions = rows.Select(row => canWrite ? Wrap(row.Caption, text) : []).ToArray();
-        var heights = rows.Select((row, i) => Math.Max(row.Clip.Height * scale, (int)Math.Ceiling(captions[i].Count * lineHeight)) + 2 * Gap).ToArray();
+        var heights = rows.Select((row, i) =>
+            Math.Max(row.Clip.Height * scale, (int)Math.Ceiling(captions[i].Count * lineHeight)) + 2 * Gap).ToArray();
         int left = canWrite ? CaptionWidth + 2 * Gap : Gap;
         int width = left + rows.Max(row => row.Clip.FrameCount * (row.Clip.Width * scale + Gap));
 

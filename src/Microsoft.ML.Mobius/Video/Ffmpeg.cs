@@ -14,7 +14,7 @@ internal static partial class Ffmpeg
 {
     private const int LongestReason = 300;
 
-    /// <summary>FFMpegCore puts paths between quotes as they are; this makes any path safe there, and keeps ffmpeg from reading it as an URL.</summary>
+    /// <summary>A full path (never taken for an URL or an option), safe between the quotes that FFMpegCore puts around it.</summary>
     public static string Quotable(string path)
         => OperatingSystem.IsWindows() ? Path.GetFullPath(path) : QuotesInPath().Replace(Path.GetFullPath(path), @"$1$1\""");
 

@@ -5,7 +5,7 @@ internal static class FileAside
 {
     /// <param name="path">The file in the end; its folder is made if it is missing.</param>
     /// <param name="write">Fills the (existing, empty) file that it is given the path of. Whatever it throws, nothing stays.</param>
-    /// <exception cref="IOException">The folder or the file cannot be written; the message names it.</exception>
+    /// <exception cref="IOException">The folder or the file cannot be written, or the disk is full; the message names it.</exception>
     public static void Write(string path, Action<string> write)
     {
         string whole = Path.GetFullPath(path);
@@ -26,9 +26,9 @@ internal static class FileAside
             write(aside);
             File.Move(aside, whole, overwrite: true);
         }
-        catch (UnauthorizedAccessException e)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new IOException($"'{path}' cannot be replaced: {e.Message}", e);
+            throw new IOException($"'{path}' could not be written: {e.Message.Replace(aside, path, StringComparison.Ordinal)}", e);
         }
         finally
         {

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Microsoft.ML.Mobius.Video;
 
-/// <summary>A short video in memory: frames of equal size shown at a constant rate. Immutable, so it may be shared between threads.</summary>
+/// <summary>A short video in memory: frames of equal size shown at a constant rate. Immutable: threads may share it.</summary>
 /// <remarks>Pixels lie as [F, H, W, 3]: frame by frame, row by row from the top, each pixel as red, green, blue in 0..255 (sRGB).</remarks>
 public sealed class VideoClip
 {
@@ -26,7 +26,8 @@ public sealed class VideoClip
             throw new ArgumentOutOfRangeException(nameof(frameRate), frameRate, "The frame rate must be positive and finite.");
         Int128 expected = (Int128)frameCount * height * width * 3;
         if (pixels.Length != expected)
-            throw new ArgumentException($"Expected {expected} bytes for {frameCount} frames of {width}x{height} RGB pixels, got {pixels.Length}.", nameof(pixels));
+            throw new ArgumentException(
+                $"Expected {expected} bytes for {frameCount} frames of {width}x{height} RGB pixels, got {pixels.Length}.", nameof(pixels));
 
         _pixels = pixels.ToArray();
         FrameCount = frameCount;

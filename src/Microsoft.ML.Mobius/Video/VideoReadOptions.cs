@@ -26,7 +26,7 @@ public sealed record VideoReadOptions
     public int Height { get; init; } = 64;
 
     /// <summary>Frames per second at which the file is sampled, 0.001..1000; the default is 8.</summary>
-    /// <remarks>Frame k of the clip is the frame that the file shows at k / FrameRate seconds, whatever the file's own rate or durations.</remarks>
+    /// <remarks>Frame k of the clip is the one that the file shows at k / FrameRate seconds, whatever the file's own rate.</remarks>
     public double FrameRate { get; init; } = 8;
 
     /// <summary>What to do with a file that ends too early; the default is <see cref="ShortClip.Loop"/>.</summary>
@@ -44,7 +44,8 @@ public sealed record VideoReadOptions
         if (!Enum.IsDefined(ShortClip))
             throw new ArgumentOutOfRangeException(nameof(ShortClip), ShortClip, "Expected Loop, Hold or Refuse.");
         if ((Int128)FrameCount * Width * Height * 4 > Array.MaxLength)
-            throw new ArgumentOutOfRangeException(nameof(FrameCount), FrameCount, $"{FrameCount} frames of {Width}x{Height} do not fit into one array.");
+            throw new ArgumentOutOfRangeException(nameof(FrameCount), FrameCount,
+                $"{FrameCount} frames of {Width}x{Height} do not fit into one array.");
     }
 
     private static void CheckSide(int pixels, string name)

@@ -3,7 +3,7 @@ using FFMpegCore;
 
 namespace Microsoft.ML.Mobius.Video;
 
-/// <summary>Reads mp4, mov, webm, gif, animated PNG and animated WebP files (and whatever else the installed ffmpeg knows) as clips.</summary>
+/// <summary>Reads mp4, mov, webm, gif, animated PNG and animated WebP files (and what else the installed ffmpeg knows).</summary>
 /// <remarks>
 /// Needs ffmpeg, 5.1 or later, on the PATH or in the folder that FFMpegCore's GlobalFFOptions names; one short process per file, no
 /// temporary files. May be used from several threads at once.
@@ -22,7 +22,7 @@ public static class VideoReader
     /// <returns>A clip of exactly FrameCount frames of Width x Height at FrameRate, whose Source is <paramref name="path"/>.</returns>
     /// <exception cref="ArgumentException">An option is out of its range, or the path is empty.</exception>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is not a video, is damaged or has no frame, or is too short and short clips are refused.</exception>
+    /// <exception cref="InvalidDataException">The file is not a video, is damaged or has no frame, or is refused as too short.</exception>
     /// <exception cref="InvalidOperationException">There is no ffmpeg.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static VideoClip Read(string path, VideoReadOptions? options = null, CancellationToken cancellationToken = default)
@@ -33,7 +33,9 @@ public static class VideoReader
         if (!File.Exists(path))
             throw new FileNotFoundException($"The video '{path}' does not exist.", path);
 
-        var (command, feed) = WebpFrames.IsWebp(path) ? Webp(path, options, cancellationToken) : (Plain(path, options), null);
+        using var webp = WebpFrames.IsWebp(path) ? WebpFrames.Open(path) : null;
+        var command = webp is null ? Plain(path, options) : Webp(webp, options);
+        Action<Stream>? feed = webp is null ? null : input => webp.WriteTo(input, options.FrameCount, options.FrameRate, cancellationToken);
         using var frames = new MemoryStream(options.FrameCount * options.Width * options.Height * 4);
         var (succeeded, complaint) = Ffmpeg.Run(command, feed, frames, cancellationToken);
 
@@ -41,7 +43,8 @@ public static class VideoReader
         int had = (int)(frames.Length / frameSize);
         bool damaged = had < options.FrameCount && complaint.Length > 0;
         if (!succeeded || damaged || frames.Length % frameSize != 0)
-            throw new InvalidDataException($"'{path}' is not a readable video: {(complaint.Length > 0 ? complaint : "it ends within a frame")}");
+            throw new InvalidDataException(
+                $"'{path}' is not a readable video: {(complaint.Length > 0 ? complaint : "it ends within a frame")}");
         if (had == 0)
             throw new InvalidDataException($"'{path}' has no frames.");
         if (had < options.FrameCount && options.ShortClip == ShortClip.Refuse)
@@ -61,23 +64,18 @@ public static class VideoReader
         string rate = options.FrameRate.ToString(CultureInfo.InvariantCulture);
         string byTime = $"setpts=PTS-STARTPTS,fps={rate}:round=up,";
         return FFMpegArguments
-            .FromFileInput(Ffmpeg.Quotable(path), verifyExists: false, input => input.WithCustomArgument("-threads 1" + AlphaDecoder(path)))
+            .FromFileInput(Ffmpeg.Quotable(path), verifyExists: false, input => input.WithCustomArgument("-threads 1 " + Demuxing(path)))
             .OutputToUrl("pipe:1", output => RawOutput(output, byTime + Fit(options), options));
     }
 
-    private static (FFMpegArgumentProcessor, Action<Stream>) Webp(string path, VideoReadOptions options, CancellationToken cancellationToken)
+    private static FFMpegArgumentProcessor Webp(WebpFrames frames, VideoReadOptions options)
     {
-        var frames = WebpFrames.Open(path);     // the sampling by time is done here, the rest by the same filters as for every file
+        // The sampling by time is done by WebpFrames; the rest by the same filters as for every file.
         string rate = options.FrameRate.ToString(CultureInfo.InvariantCulture);
-        var command = FFMpegArguments
-            .FromUrlInput(new Uri("pipe:0"), input => input.WithCustomArgument(
+        return FFMpegArguments
+            .FromUrlInput("pipe:0", input => input.WithCustomArgument(
                 $"-f rawvideo -pixel_format rgba -video_size {frames.Width}x{frames.Height} -framerate {rate}"))
             .OutputToUrl("pipe:1", output => RawOutput(output, Fit(options), options));
-        return (command, stream =>
-        {
-            using (frames)
-                frames.WriteTo(stream, options.FrameCount, options.FrameRate, cancellationToken);
-        });
     }
 
     private static void RawOutput(FFMpegOutputOptions output, string filters, VideoReadOptions options)
@@ -86,19 +84,24 @@ public static class VideoReader
     // Alpha is multiplied in before scaling: the hidden colour of transparent pixels must not bleed into their neighbours.
     private static string Fit(VideoReadOptions options)
         => "scale=flags=bicubic+accurate_rnd+full_chroma_int,format=gbrap,premultiply=inplace=1," +
-           $"scale=w='max({options.Width},round({options.Height}*dar))':h='max({options.Height},round({options.Width}/dar))':flags=bicubic+accurate_rnd," +
+           $"scale=w='max({options.Width},round({options.Height}*dar))':" +
+           $"h='max({options.Height},round({options.Width}/dar))':flags=bicubic+accurate_rnd," +
            $"crop={options.Width}:{options.Height},format=rgba";
 
-    /// <summary>ffmpeg's own VP8 and VP9 decoders pass over the alpha channel of a WebM file; libvpx reads it.</summary>
-    private static string AlphaDecoder(string path)
+    /// <summary>What ffmpeg has to be told of a file, by the file's first bytes.</summary>
+    private static string Demuxing(string path)
     {
         Span<byte> head = stackalloc byte[4096];
         using (var file = File.OpenRead(path))
             head = head[..file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false)];
+
+        ReadOnlySpan<byte> png = [0x89, (byte)'P', (byte)'N', (byte)'G'];
         ReadOnlySpan<byte> matroska = [0x1A, 0x45, 0xDF, 0xA3], alphaMode = [0x53, 0xC0, 0x81, 0x01];
+        if (head.StartsWith(png) && head.IndexOf("acTL"u8) >= 0)
+            return "-f apng";                       // not a series of pictures whose name is a pattern
         if (!head.StartsWith(matroska) || head.IndexOf(alphaMode) < 0)
-            return "";
-        return head.IndexOf("V_VP9"u8) >= 0 ? " -c:v libvpx-vp9" : head.IndexOf("V_VP8"u8) >= 0 ? " -c:v libvpx" : "";
+            return "";                              // else: ffmpeg's own VP8 and VP9 decoders pass over the alpha channel; libvpx reads it
+        return head.IndexOf("V_VP9"u8) >= 0 ? "-c:v libvpx-vp9" : head.IndexOf("V_VP8"u8) >= 0 ? "-c:v libvpx" : "";
     }
 
     private static VideoClip Clip(string path, ReadOnlySpan<byte> premultiplied, int had, VideoReadOptions options)

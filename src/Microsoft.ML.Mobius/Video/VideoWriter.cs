@@ -4,13 +4,14 @@ using FFMpegCore;
 namespace Microsoft.ML.Mobius.Video;
 
 /// <summary>Writes clips as mp4 (H.264) or gif files; the extension of the path decides which.</summary>
-/// <remarks>Needs ffmpeg, as <see cref="VideoReader"/> does. The same clip gives the same bytes every time. May be used from several threads.</remarks>
+/// <remarks>Needs ffmpeg, as <see cref="VideoReader"/> does. The same clip gives the same bytes. May be used from several threads.</remarks>
 public static class VideoWriter
 {
     // Tagged as what it is, or players guess the matrix from the size. Quality 12: 64x64 pixels have no colour to spare.
     private const string Mp4 =
         "-vf scale=flags=bicubic+accurate_rnd+full_chroma_inp+full_chroma_int:out_color_matrix=smpte170m:out_range=tv,format=yuv420p " +
-        "-c:v libx264 -preset slow -crf 12 -threads 1 -colorspace smpte170m -color_range tv -color_primaries bt709 -color_trc iec61966-2-1 " +
+        "-c:v libx264 -preset slow -crf 12 -threads 1 " +
+        "-colorspace smpte170m -color_range tv -color_primaries bt709 -color_trc iec61966-2-1 " +
         "-movflags +faststart -flags:v +bitexact -fflags +bitexact -f mp4";
 
     // A gif's clock ticks every 1/100 s. Every frame starts at the last tick not after its time, so that a reader that looks at
@@ -25,14 +26,16 @@ public static class VideoWriter
     /// <summary>Writes a clip to a file, replacing the file if there is one. The folder is made if it is missing.</summary>
     /// <remarks>
     /// .mp4: H.264, 4:2:0, playable while it downloads. Such a file must have even sides: an odd side grows by one pixel that repeats the
-    /// edge. .gif: 256 colours chosen for each frame, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
-    /// 12 and 13 ticks in turn, and more than 50 frames/s are refused. The file is written under another name in the same folder and then renamed: a failure leaves nothing.
+    /// edge. 4:2:0 also stores one colour for four pixels; with an <paramref name="upscale"/> of 2 every pixel of the clip keeps its own.
+    /// .gif: 256 colours chosen for each frame, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
+    /// 12 and 13 ticks in turn, and more than 50 frames/s are refused.
+    /// The file is written under another name in the same folder and then renamed: a failure leaves nothing.
     /// </remarks>
     /// <param name="path">The file; ends in .mp4 or .gif.</param>
     /// <param name="clip">What to write.</param>
     /// <param name="upscale">Every pixel becomes a square of this many, 1..64; the default is 1.</param>
     /// <param name="cancellationToken">Stops writing, ends ffmpeg and removes what was written.</param>
-    /// <exception cref="ArgumentException">The extension is another one, <paramref name="upscale"/> is out of its range, or the clip is too fast for a gif.</exception>
+    /// <exception cref="ArgumentException">The extension is another one, the upscale is out of its range, or the clip is too fast for a gif.</exception>
     /// <exception cref="IOException">The folder or the file cannot be written, or the disk is full.</exception>
     /// <exception cref="InvalidOperationException">There is no ffmpeg.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
@@ -50,20 +53,22 @@ public static class VideoWriter
         };
 
         if (multiple == 1 && clip.FrameRate > FastestGif)
-            throw new ArgumentException($"A gif shows at most {FastestGif} frames/s; the clip for '{path}' has {clip.FrameRate}.", nameof(clip));
+            throw new ArgumentException(
+                $"A gif shows at most {FastestGif} frames/s; the clip for '{path}' has {clip.FrameRate}.", nameof(clip));
 
         int width = RoundUp(clip.Width * upscale, multiple), height = RoundUp(clip.Height * upscale, multiple);
         string rate = clip.FrameRate.ToString(CultureInfo.InvariantCulture);
+        string encoding = encoder.Replace("{rate}", rate, StringComparison.Ordinal);
         FileAside.Write(path, aside =>
         {
             var command = FFMpegArguments
-                .FromUrlInput(new Uri("pipe:0"), input => input.WithCustomArgument(
+                .FromUrlInput("pipe:0", input => input.WithCustomArgument(
                     $"-f rawvideo -pixel_format rgb24 -video_size {width}x{height} -framerate {rate}"))
-                .OutputToFile(Ffmpeg.Quotable(aside), overwrite: true, output => output.WithCustomArgument(encoder.Replace("{rate}", rate, StringComparison.Ordinal)));
+                .OutputToFile(Ffmpeg.Quotable(aside), overwrite: true, output => output.WithCustomArgument(encoding));
             var (succeeded, complaint) = Ffmpeg.Run(
                 command, stream => Feed(stream, clip, upscale, width, height), output: null, cancellationToken);
             if (!succeeded || complaint.Length > 0)     // a full disk is a complaint that ffmpeg 5.1 ends well on
-                throw new IOException($"'{path}' could not be written: {complaint}");
+                throw new IOException(complaint);
         });
     }
 

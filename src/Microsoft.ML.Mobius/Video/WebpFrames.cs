@@ -2,7 +2,7 @@ using SkiaSharp;
 
 namespace Microsoft.ML.Mobius.Video;
 
-/// <summary>The frames of a WebP file, animated or still: ffmpeg learned to decode the animated ones only in 8.0.</summary>
+/// <summary>The frames of a WebP file, animated or still. The ffmpeg of today's Linux distributions cannot decode animated ones.</summary>
 internal sealed class WebpFrames : IDisposable
 {
     // Browsers show a frame of 10 ms or less for 100 ms, and ffmpeg does the same with GIF files.
@@ -41,7 +41,7 @@ internal sealed class WebpFrames : IDisposable
         return new WebpFrames(path, codec);
     }
 
-    /// <summary>Writes the frames shown at 0, 1/rate, 2/rate, ... seconds, at most <paramref name="count"/>, as [H, W, 4] straight RGBA bytes.</summary>
+    /// <summary>Writes the frames shown at 0, 1/rate, 2/rate, ... seconds, at most <paramref name="count"/>, each [H, W, 4] straight RGBA.</summary>
     public void WriteTo(Stream stream, int count, double rate, CancellationToken cancellationToken)
     {
         using var canvas = new SKBitmap(new SKImageInfo(Width, Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
@@ -74,6 +74,7 @@ internal sealed class WebpFrames : IDisposable
             canvas.Erase(SKColors.Transparent);
         var options = new SKCodecOptions(frame, required >= 0 && required == frame - 1 ? frame - 1 : -1);
         if (_codec.GetPixels(canvas.Info, canvas.GetPixels(), options) is var result and not SKCodecResult.Success)
-            throw new InvalidDataException($"'{_path}' is not a readable video: frame {frame} of its WebP data cannot be decoded ({result}).");
+            throw new InvalidDataException(
+                $"'{_path}' is not a readable video: frame {frame} of its WebP data cannot be decoded ({result}).");
     }
 }

@@ -43,13 +43,14 @@ internal static class SafetensorsHeader
         foreach (var entry in entries)
         {
             if (entry.Begin < end)
-                throw new InvalidDataException($"{what}: '{entry.Name}' begins at byte {entry.Begin}, within its neighbour, which ends at {end}: they overlap.");
+                throw new InvalidDataException($"{what}: '{entry.Name}' begins at byte {entry.Begin}, its neighbour ends at {end}: they overlap.");
             if (entry.Begin > end)
-                throw new InvalidDataException($"{what}: '{entry.Name}' begins at byte {entry.Begin}, but the data before it ends at {end}: a hole.");
+                throw new InvalidDataException($"{what}: '{entry.Name}' begins at byte {entry.Begin}, the data before it ends at {end}: a hole.");
             end = entry.End;
         }
-        if (stream.CanSeek && end > stream.Length - stream.Position)
-            throw new InvalidDataException($"{what} was cut off: its header lists {end} bytes of data, and {stream.Length - stream.Position} are there.");
+        long left = stream.CanSeek ? stream.Length - stream.Position : long.MaxValue;
+        if (end > left)
+            throw new InvalidDataException($"{what} was cut off: its header lists {end} bytes of data, and {left} are there.");
         return entries;
     }
 
@@ -59,9 +60,7 @@ internal static class SafetensorsHeader
         if (stream.ReadAtLeast(first, 8, throwOnEndOfStream: false) < 8)
             throw new InvalidDataException($"{what} is too short to be a safetensors file: it has no header length.");
         if (first.AsSpan().SequenceEqual("version "u8))
-        {
-            throw new InvalidDataException($"{what} is a git-lfs pointer, not the weights themselves: fetch the file with 'git lfs pull' or download it.");
-        }
+            throw new InvalidDataException($"{what} is a git-lfs pointer, not the weights themselves: fetch them with 'git lfs pull'.");
         ulong length = BinaryPrimitives.ReadUInt64LittleEndian(first);
         if (length > MaxLength)
             throw new InvalidDataException($"{what} is no safetensors file: a header of {length} bytes is longer than the {MaxLength} allowed.");
@@ -106,7 +105,8 @@ internal static class SafetensorsHeader
         }
         if (!types.TryGetValue(dtype.GetString()!, out var type))
         {
-            throw new InvalidDataException($"{what}: '{name}' has the dtype {dtype.GetString()}; expected one of {string.Join(", ", types.Keys)}.");
+            throw new InvalidDataException(
+                $"{what}: '{name}' has the dtype {dtype.GetString()}; expected one of {string.Join(", ", types.Keys)}.");
         }
         var size = shape.Contains(0) ? 0 : shape.Aggregate((Int128)SizeOf(type), (product, n) => Saturated(product * n));
         if ((Int128)end - begin != size)

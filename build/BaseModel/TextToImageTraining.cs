@@ -1,0 +1,106 @@
+using Microsoft.ML.Mobius.Autoencoder;
+using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.UNet;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.BaseModel;
+
+/// <summary>Trains text encoder and U-Net together, from nothing, on the latents of stills: epsilon loss, AdamW, cosine schedule, averaged weights.</summary>
+internal static class TextToImageTraining
+{
+    private const int BatchSize = 64, EncodeBatch = 32;
+    private const double LearningRate = 1e-3, CaptionDropout = 0.1, AverageDecay = 0.995;
+
+    public static TextToImageModel Train(AutoencoderKl autoencoder, ClipTokenizer tokenizer, int stills, int steps, Action<string> say)
+    {
+        var textConfig = new ClipTextConfig
+        {
+            VocabSize = tokenizer.VocabularySize, HiddenSize = 128, IntermediateSize = 256, NumHiddenLayers = 2, NumAttentionHeads = 4,
+            MaxPositionEmbeddings = tokenizer.MaxLength,
+        };
+        var unetConfig = new UNetConfig
+        {
+            SampleSize = ImageSource.Size / autoencoder.Config().Factor,
+            InChannels = autoencoder.Config().LatentChannels,
+            OutChannels = autoencoder.Config().LatentChannels,
+            BlockOutChannels = [64, 112],
+            DownBlockTypes = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            UpBlockTypes = ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+            LayersPerBlock = 1,
+            NormNumGroups = 16,
+            CrossAttentionDim = textConfig.HiddenSize,
+            AttentionHeadDim = 4,
+        };
+        var model = new TextToImageModel(tokenizer, new ClipTextModel(textConfig), autoencoder, new SpatialStream(unetConfig), unetConfig,
+            new NoiseSchedule(new NoiseScheduleConfig()));
+        say($"text encoder {Size(model.TextEncoder)}, U-Net {Size(model.UNet)} parameters");
+        // Averages start from zero-initialised last layers: the first prediction is no noise at all.
+        nn.init.zeros_(model.UNet.HeadLayers().Conv.weight!);
+
+        var (latents, ids) = Encode(model, stills, say);
+        long[] unconditional = tokenizer.Encode("").Ids;
+        var parameters = model.TextEncoder.parameters().Concat(model.UNet.parameters()).ToList();
+        var averages = parameters.Select(p => p.detach().clone().DetachFromDisposeScope()).ToList();
+        using var optimizer = optim.AdamW(parameters, lr: LearningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0.01);
+        var random = new Random(3);
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        double recent = 1;
+        for (int step = 1; step <= steps; step++)
+        {
+            using var scope = NewDisposeScope();
+            foreach (var group in optimizer.ParamGroups)
+                group.LearningRate = LearningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+
+            long[] picks = [.. Enumerable.Range(0, BatchSize).Select(_ => random.NextInt64(stills))];
+            int[] t = [.. picks.Select(_ => random.Next(model.Schedule.Steps))];
+            var z0 = latents[tensor(picks)];
+            var noise = randn_like(z0);
+            long[][] captions = [.. picks.Select(i => random.NextDouble() < CaptionDropout ? unconditional : ids[i])];
+            var text = model.TextEncoder.call(tensor(captions.SelectMany(c => c).ToArray()).reshape(BatchSize, -1));
+            var loss = nn.functional.mse_loss(model.UNet.call(model.Schedule.AddNoise(z0, noise, t), tensor(t, ScalarType.Int64), text), noise);
+
+            optimizer.zero_grad();
+            loss.backward();
+            nn.utils.clip_grad_norm_(parameters, 1.0);
+            optimizer.step();
+            using (no_grad())
+                foreach (var (average, parameter) in averages.Zip(parameters))
+                    average.lerp_(parameter, 1 - Math.Min(AverageDecay, step / (step + 10.0)));
+
+            recent = 0.98 * recent + 0.02 * loss.item<float>();
+            if (step % 100 == 0 || step == 1)
+                say($"text to image step {step}/{steps}  loss {recent:F4}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
+        }
+        using (no_grad())
+        using (NewDisposeScope())
+            foreach (var (average, parameter) in averages.Zip(parameters))
+                parameter.copy_(average);
+        model.TextEncoder.eval();
+        model.UNet.eval();
+        return model;
+    }
+
+    /// <summary>The latents of all stills, [N, c, h, w], and their captions' token ids.</summary>
+    private static (Tensor Latents, long[][] Ids) Encode(TextToImageModel model, int stills, Action<string> say)
+    {
+        using var source = new ImageSource(4, Stills.ForTextToImage);
+        using var _ = no_grad();
+        var parts = new List<Tensor>();
+        var ids = new List<long[]>();
+        while (ids.Count < stills)
+        {
+            using var scope = NewDisposeScope();
+            parts.Add(model.Autoencoder.Encode(source.Next(EncodeBatch, out string[] captions)).MoveToOuterDisposeScope());
+            ids.AddRange(captions.Select(caption => model.Tokenizer.Encode(caption).Ids));
+        }
+        var latents = cat(parts);
+        parts.ForEach(part => part.Dispose());
+        say($"{ids.Count} stills encoded, latents of mean {latents.mean().item<float>():F3} and deviation {latents.std().item<float>():F3}");
+        return (latents, [.. ids]);
+    }
+
+    private static long Size(nn.Module module) => module.parameters().Sum(p => p.numel());
+}

@@ -1,0 +1,56 @@
+# Sourced by the other scripts: strict bash, the settings that the programs run under, and what they need installed.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
+# Threads that wait for work would otherwise take the cores from those that have some.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+# The newest instructions are slower than these on small matrices, and results would differ from one processor to the next.
+export ONEDNN_MAX_CPU_ISA=${ONEDNN_MAX_CPU_ISA:-AVX512_CORE_BF16}
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+need_dotnet() {
+    local newest
+    newest=$(dotnet --list-sdks 2>/dev/null | sort -V | tail -n 1 | cut -d . -f 1) || newest=
+    [[ ${newest:-0} -ge 10 ]] || fail ".NET SDK 10 is missing. Install it, for this user and without root, with
+    curl -sSL https://dot.net/v1/dotnet-install.sh | bash -s -- --channel 10.0
+    export PATH=\"\$HOME/.dotnet:\$PATH\"
+or see https://dotnet.microsoft.com/download/dotnet/10.0."
+}
+
+need_ffmpeg() {
+    command -v ffmpeg >/dev/null && return
+    local how="Install it so that it is on the PATH (Debian and Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg; Windows: winget install ffmpeg)."
+    command -v apt-get >/dev/null || fail "ffmpeg is missing. $how"
+    local as_root=()
+    if [[ $(id -u) -ne 0 ]]; then
+        command -v sudo >/dev/null || fail "ffmpeg is missing, and only root may install it here. $how"
+        as_root=(sudo)
+    fi
+    echo "Installing ffmpeg ..."
+    quietly "${as_root[@]}" apt-get update
+    quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ffmpeg
+}
+
+# Runs a command and shows what it printed only if it fails.
+quietly() {
+    local log
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        fail "Failed: $*"
+    fi
+    rm -f "$log"
+}
+
+# build PROJECT: restores and builds a project or solution and what it needs.
+build() {
+    echo "Building $1 ..."
+    quietly dotnet build "$root/$1" -c Release -v quiet
+}

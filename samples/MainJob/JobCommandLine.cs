@@ -1,0 +1,94 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Text.RegularExpressions;
+using Microsoft.ML.Mobius.UNet;
+
+namespace Microsoft.ML.Mobius.Samples.MainJob;
+
+using Command = System.CommandLine.Command;       // here, for Microsoft.ML.Command is a namespace
+
+/// <summary>The two commands and their options; both take the same ones, so that one command line serves both.</summary>
+internal static partial class JobCommandLine
+{
+    private const int BadCommandLine = 2, DefaultFrames = 8;
+
+    /// <summary>Parses, says what is wrong or runs the command.</summary>
+    /// <returns>The exit code: 2 if the command line is wrong.</returns>
+    public static int Run(string[] args, Action<JobSettings> fit, Action<JobSettings> generate)
+    {
+        var root = new RootCommand("Fine-tunes a text-to-video model on captioned clips, then generates videos with it.")
+        {
+            JobCommand("fit", "Fine-tunes on the clips and saves the model.", fit),
+            JobCommand("generate", "Loads the saved model and generates one video per prompt.", generate),
+        };
+        var parsed = root.Parse(args);
+        if (parsed.Errors.Count == 0)
+            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+
+        foreach (var error in parsed.Errors)
+            Console.Error.WriteLine(error.Message);
+        Console.Error.WriteLine($"Options: {string.Join(", ", parsed.CommandResult.Command.Options.Select(option => option.Name))}.");
+        return BadCommandLine;
+    }
+
+    private static Command JobCommand(string name, string description, Action<JobSettings> run)
+    {
+        var layouts = Enum.GetValues<UNetLayout>().ToDictionary(CommandLineName);
+        var clips = new Option<string?>("--clips")
+        {
+            Description = "Folder of clips with captions.jsonl, a .csv file or same-named .txt files (default: drawn shapes)",
+        };
+        var prompts = new Option<string?>("--prompts")
+        {
+            Description = "File with one prompt per line (default: chosen to fit the clips)",
+        };
+        var layout = new Option<UNetLayout>("--layout")
+        {
+            Description = $"How temporal layers join: {string.Join(" or ", layouts.Keys)}",
+            DefaultValueFactory = _ => UNetLayout.StreamParallel,
+            CustomParser = argument => Layout(argument, layouts),
+        };
+        var steps = Number("--steps", "Training steps (default: the trainer's)", least: 1);
+        var frames = Number("--frames", $"Frames per video (default: {DefaultFrames})", least: 2);
+        var seed = Number("--seed", "Seed of clips, prompts, training and generation (default: 0)", least: 0);
+        var output = new Option<string>("--out") { Description = "Folder for everything that is written", DefaultValueFactory = _ => "out" };
+
+        var command = new Command(name, description) { prompts, clips, layout, steps, frames, seed, output };
+        command.SetAction(parsed => run(new JobSettings(
+            parsed.GetRequiredValue(output), parsed.GetValue(clips), parsed.GetValue(prompts), parsed.GetValue(layout),
+            parsed.GetValue(steps), parsed.GetValue(frames) ?? DefaultFrames, parsed.GetValue(seed) ?? 0)));
+        return command;
+    }
+
+    private static Option<int?> Number(string name, string description, int least) => new(name)
+    {
+        Description = description,
+        CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= least)
+                return number;
+            argument.AddError($"{name} is '{text}': expected a whole number from {least} to {int.MaxValue}.");
+            return null;
+        },
+    };
+
+    private static UNetLayout Layout(ArgumentResult argument, Dictionary<string, UNetLayout> layouts)
+    {
+        string text = argument.Tokens[0].Value;
+        foreach (var (name, layout) in layouts)
+        {
+            if (text.Equals(name, StringComparison.OrdinalIgnoreCase) || text.Equals(layout.ToString(), StringComparison.OrdinalIgnoreCase))
+                return layout;
+        }
+        argument.AddError($"--layout is '{text}': expected {string.Join(" or ", layouts.Keys)}.");
+        return default;
+    }
+
+    // StreamParallel becomes stream-parallel.
+    private static string CommandLineName(UNetLayout layout) => WordStart().Replace(layout.ToString(), "-$0").ToLowerInvariant();
+
+    [GeneratedRegex("(?<=[a-z])[A-Z]")]
+    private static partial Regex WordStart();
+}

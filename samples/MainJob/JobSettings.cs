@@ -1,0 +1,30 @@
+using Microsoft.ML.Mobius.UNet;
+
+namespace Microsoft.ML.Mobius.Samples.MainJob;
+
+/// <summary>What the command line asks for.</summary>
+/// <param name="Out">The folder that everything is written to.</param>
+/// <param name="Clips">A folder of clips with captions; null draws the shapes clips.</param>
+/// <param name="Prompts">A file with one prompt per line; null chooses prompts that fit the clips.</param>
+/// <param name="Layout">How temporal layers join.</param>
+/// <param name="Steps">Training steps; null means the trainer's default.</param>
+/// <param name="Frames">Frames per clip, at least 2.</param>
+/// <param name="Seed">Seed of clips, prompts, training and generation, at least 0.</param>
+internal sealed record JobSettings(string Out, string? Clips, string? Prompts, UNetLayout Layout, int? Steps, int Frames, int Seed)
+{
+    public string ModelFile => Path.Combine(Out, "model.zip");
+
+    /// <summary>The prompts to generate for: the file asked for, or the one that fitting wrote.</summary>
+    public string PromptFile => Prompts ?? Path.Combine(Out, "prompts.txt");
+
+    public string VideoFolder => Path.Combine(Out, "videos");
+
+    public string ContactSheetFile => Path.Combine(Out, "contact-sheet.png");
+
+    public string LossFile => Path.Combine(Out, "loss.png");
+
+    public string SummaryFile => Path.Combine(Out, "summary.json");
+
+    /// <summary>Where the shapes clips are drawn.</summary>
+    public string DrawnClips => Path.Combine(Out, "clips");
+}

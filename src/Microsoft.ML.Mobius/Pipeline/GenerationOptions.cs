@@ -1,0 +1,82 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
+using Microsoft.ML.Mobius.Sampling;
+
+namespace Microsoft.ML.Mobius;
+
+/// <summary>How a <see cref="TextToVideoTransformer"/> generates videos. Immutable: change one by <c>with</c>.</summary>
+/// <remarks>A model is best at the length and size it was trained at, and starts out with those.</remarks>
+public sealed record GenerationOptions
+{
+    /// <summary>Frames per video, at least 1; the default is 8.</summary>
+    public int FrameCount { get; init; } = 8;
+
+    /// <summary>Height in pixels, a multiple of the model's pixels per latent; the default is 64.</summary>
+    public int Height { get; init; } = 64;
+
+    /// <summary>Width in pixels, a multiple of the model's pixels per latent; the default is 64.</summary>
+    public int Width { get; init; } = 64;
+
+    /// <summary>Frames per second that the videos are marked with, 0.001..1000; the default is 8.</summary>
+    public double FrameRate { get; init; } = 8;
+
+    /// <summary>Denoising steps per video, 1..1000; the default is 25. More are slower and, up to a point, better.</summary>
+    public int SamplingSteps { get; init; } = 25;
+
+    /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none, which takes half the time.</summary>
+    public double GuidanceScale { get; init; } = 4;
+
+    /// <summary>
+    /// What the videos are led away from, in rows that bring no negative prompt of their own; the default is the empty text, plain
+    /// guidance.
+    /// </summary>
+    public string NegativePrompt { get; init; } = "";
+
+    /// <summary>Together with the prompt decides a video's noise, in rows that bring no seed of their own; the default is 0.</summary>
+    /// <remarks>The noise's seed is a hash (SHA-256) of this number and the prompt: the same prompt gives the same video in any
+    /// row.</remarks>
+    public long Seed { get; init; }
+
+    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale);
+
+    /// <summary>
+    /// The first eight bytes, little-endian, of SHA-256 over the seed (eight bytes, little-endian) and the prompt in UTF-8.
+    /// </summary>
+    internal long SeedOf(string prompt)
+    {
+        byte[] bytes = [.. new byte[sizeof(long)], .. Encoding.UTF8.GetBytes(prompt)];
+        BinaryPrimitives.WriteInt64LittleEndian(bytes, Seed);
+        return BinaryPrimitives.ReadInt64LittleEndian(SHA256.HashData(bytes));
+    }
+
+    /// <summary>Everything that is wrong.</summary>
+    /// <param name="factor">The model's pixels per latent.</param>
+    internal IEnumerable<string> Problems(int factor)
+    {
+        if (FrameCount < 1)
+            yield return $"FrameCount is {FrameCount}; at least 1 is needed.";
+        foreach (var (name, side) in new[] { (nameof(Height), Height), (nameof(Width), Width) })
+        {
+            if (side is < 1 or > LargestSide)
+                yield return $"{name} is {side}; 1 to {LargestSide} pixels are possible.";
+            else if (side % factor != 0)
+                yield return $"{name} is {side}, which is no multiple of {factor}, the model's pixels per latent; the nearest "
+                    + (side < factor ? $"size is {factor}." : $"sizes are {side / factor * factor} and {(side / factor + 1) * factor}.");
+        }
+        if (FrameCount >= 1 && Height >= 1 && Width >= 1 && (Int128)FrameCount * Height * Width * 4 > Array.MaxLength)
+            yield return $"A video of FrameCount {FrameCount}, Height {Height} and Width {Width} does not fit into one array.";
+        if (!(FrameRate is >= 0.001 and <= 1000))
+            yield return Invariant($"FrameRate is {FrameRate}; 0.001 to 1000 frames/s are possible.");
+        if (SamplingSteps is < 1 or > 1000)
+            yield return $"SamplingSteps is {SamplingSteps}; 1 to 1000 are possible.";
+        if (!(GuidanceScale is >= 0 and <= 100))
+            yield return Invariant($"GuidanceScale is {GuidanceScale}; 0 to 100 are possible.");
+        if (NegativePrompt is null)
+            yield return "NegativePrompt is null; use the empty text for none.";
+    }
+
+    private const int LargestSide = 16384;      // the video reader's
+
+    private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
+}

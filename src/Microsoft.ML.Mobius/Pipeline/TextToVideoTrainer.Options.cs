@@ -1,0 +1,213 @@
+using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Mobius.UNet;
+using Microsoft.ML.Mobius.Video;
+
+namespace Microsoft.ML.Mobius;
+
+public sealed partial class TextToVideoTrainer
+{
+    /// <summary>
+    /// Options of the <see cref="TextToVideoTrainer"/>. They are copied and checked, all together, when the trainer is made.
+    /// </summary>
+    public sealed class Options
+    {
+        /// <summary>Name of the video column that is added; the default is "Video".</summary>
+        public string OutputColumnName { get; set; } = "Video";
+
+        /// <summary>
+        /// Name of the text column that holds the captions when fitting and the prompts when generating; the default is "Caption".
+        /// </summary>
+        public string InputColumnName { get; set; } = "Caption";
+
+        /// <summary>
+        /// Name of the column of clips to learn from, read when fitting only; the default is "Clip". A text column holds the paths of video
+        /// files, which are decoded one at a time; a video column (<see cref="VideoDataViewType"/>) holds clips of exactly
+        /// <see cref="Height"/> and <see cref="Width"/>, whose frames are taken as they are, whatever their rate.
+        /// </summary>
+        public string ClipColumnName { get; set; } = "Clip";
+
+        /// <summary>
+        /// Name of a text column of negative prompts, for generating; the default is null: <see cref="NegativePrompt"/> in every row. A
+        /// column that is named must be there when fitting, too.
+        /// </summary>
+        public string? NegativePromptColumnName { get; set; }
+
+        /// <summary>
+        /// Name of an Int64 column of seeds, for generating; the default is null: each row's seed comes from <see cref="Seed"/> and its
+        /// prompt. A column that is named must be there when fitting, too.
+        /// </summary>
+        public string? SeedColumnName { get; set; }
+
+        /// <summary>What generated videos are led away from; the default is the empty text, plain guidance.</summary>
+        public string NegativePrompt { get; set; } = "";
+
+        /// <summary>How temporal layers join the spatial ones; the default is <see cref="UNetLayout.StreamParallel"/>.</summary>
+        public UNetLayout Layout { get; set; } = UNetLayout.StreamParallel;
+
+        /// <summary>
+        /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is 1. Of no effect in the Serial layout.
+        /// </summary>
+        public int TemporalWidthDivisor { get; set; } = 1;
+
+        /// <summary>
+        /// How the spatial stream enters the temporal one; the default is <see cref="Lateral.Convolution"/>. Of no effect in the Serial
+        /// layout.
+        /// </summary>
+        public Lateral Lateral { get; set; } = Lateral.Convolution;
+
+        /// <summary>
+        /// Whether the second attention of temporal layers is over the caption instead of the frames; the default is false.
+        /// </summary>
+        public bool TemporalText { get; set; }
+
+        /// <summary>Frames per clip, at least 1; the default is 8. Of longer clips the first frames are used.</summary>
+        public int FrameCount { get; set; } = 8;
+
+        /// <summary>Height in pixels, a multiple of the base model's pixels per latent; the default is 64.</summary>
+        public int Height { get; set; } = 64;
+
+        /// <summary>Width in pixels, a multiple of the base model's pixels per latent; the default is 64.</summary>
+        public int Width { get; set; } = 64;
+
+        /// <summary>
+        /// Frames per second at which files are sampled and that generated videos are marked with, 0.001..1000; the default is 8.
+        /// </summary>
+        public double FrameRate { get; set; } = 8;
+
+        /// <summary>What to do with clips of fewer frames; the default is <see cref="ShortClip.Loop"/>.</summary>
+        public ShortClip ShortClip { get; set; } = ShortClip.Loop;
+
+        /// <summary>
+        /// Training steps, at least 0; the default is 600. 0 trains nothing: the result is the untrained start, whose frames are those of
+        /// the base image model and do not move as in a video; the clip column is not looked at, and the data may be empty.
+        /// </summary>
+        public int Steps { get; set; } = 600;
+
+        /// <summary>Clips per step, at least 1; the default is 8.</summary>
+        public int BatchSize { get; set; } = 8;
+
+        /// <summary>Highest learning rate (AdamW), above 0; the default is 1e-3. It falls to 0 in a half cosine.</summary>
+        public double LearningRate { get; set; } = 1e-3;
+
+        /// <summary>Weight decay (AdamW), at least 0; the default is 1e-2.</summary>
+        public double WeightDecay { get; set; } = 1e-2;
+
+        /// <summary>Steps in which the learning rate rises linearly, at least 0; the default is 50.</summary>
+        public int WarmupSteps { get; set; } = 50;
+
+        /// <summary>
+        /// Share of captions replaced by the empty text in training, 0..1, for classifier-free guidance; the default is 0.1.
+        /// </summary>
+        public double CaptionDropout { get; set; } = 0.1;
+
+        /// <summary>Largest norm of a step's gradient, above 0; the default is 1. Larger ones are scaled down to it.</summary>
+        public double MaxGradientNorm { get; set; } = 1;
+
+        /// <summary>Share of the clips that is not trained on but measured, 0 up to but not including 1; the default is 0.1.</summary>
+        public double HeldOutFraction { get; set; } = 0.1;
+
+        /// <summary>
+        /// Steps between two measurements of the held-out loss, at least 0; the default is 100. 0 means at the start and the end alone.
+        /// </summary>
+        public int EvaluateEvery { get; set; } = 100;
+
+        /// <summary>Denoising steps per generated video, 1..1000; the default is 25.</summary>
+        public int SamplingSteps { get; set; } = 25;
+
+        /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none.</summary>
+        public double GuidanceScale { get; set; } = 4;
+
+        /// <summary>
+        /// Seed of the first weights, of training and of generation; the default is null: the MLContext's seed, and 0 if that is null, too.
+        /// </summary>
+        public long? Seed { get; set; }
+
+        /// <summary>Told of every training step, in the thread that trains; the default is null.</summary>
+        public IProgress<TrainingProgress>? Progress { get; set; }
+
+        /// <summary>Stops reading and training; the default never does.</summary>
+        public CancellationToken CancellationToken { get; set; }
+
+        internal Options Copy() => (Options)MemberwiseClone();
+
+        internal VideoReadOptions Reading => new()
+        {
+            FrameCount = FrameCount, Width = Width, Height = Height, FrameRate = FrameRate, ShortClip = ShortClip,
+        };
+
+        internal GenerationOptions Generation(long seed) => new()
+        {
+            FrameCount = FrameCount, Height = Height, Width = Width, FrameRate = FrameRate,
+            SamplingSteps = SamplingSteps, GuidanceScale = GuidanceScale, NegativePrompt = NegativePrompt, Seed = seed,
+        };
+
+        internal TrainingSettings Training(long seed) => new()
+        {
+            Steps = Steps, BatchSize = BatchSize, LearningRate = LearningRate, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
+            CaptionDropout = CaptionDropout, MaxGradientNorm = MaxGradientNorm,
+            HeldOutFraction = HeldOutFraction, EvaluateEvery = EvaluateEvery, Seed = seed,
+        };
+
+        /// <summary>Throws one exception that names everything that is wrong.</summary>
+        /// <param name="factor">The base model's pixels per latent.</param>
+        /// <exception cref="ArgumentException">Something is.</exception>
+        internal void Validate(int factor)
+        {
+            string[] problems = [.. Names(), .. Structure(), .. Numbers(), .. Generation(0).Problems(factor)];
+            if (problems.Length > 0)
+                throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), "options");
+        }
+
+        private IEnumerable<string> Names()
+        {
+            foreach (var (option, name) in new[]
+            {
+                (nameof(OutputColumnName), OutputColumnName),
+                (nameof(InputColumnName), InputColumnName),
+                (nameof(ClipColumnName), Steps > 0 ? ClipColumnName : "not read"),
+                (nameof(NegativePromptColumnName), NegativePromptColumnName ?? "none"),
+                (nameof(SeedColumnName), SeedColumnName ?? "none"),
+            })
+                if (string.IsNullOrWhiteSpace(name))
+                    yield return $"{option} is empty.";
+            if (Steps > 0 && InputColumnName == ClipColumnName)
+                yield return $"InputColumnName and ClipColumnName are both '{InputColumnName}'; captions and clips are two columns.";
+        }
+
+        private IEnumerable<string> Structure()
+        {
+            if (!Enum.IsDefined(Layout))
+                yield return $"Layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.";
+            if (!Enum.IsDefined(Lateral))
+                yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<Lateral>())}.";
+            if (!Enum.IsDefined(ShortClip))
+                yield return $"ShortClip is {ShortClip}; known are {string.Join(", ", Enum.GetNames<ShortClip>())}.";
+            if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
+                yield return $"TemporalWidthDivisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.";
+            else if (Layout == UNetLayout.StreamParallel && Lateral == Lateral.Identity && TemporalWidthDivisor != 1)
+                yield return $"Lateral.Identity needs both streams equally wide, but TemporalWidthDivisor is {TemporalWidthDivisor}.";
+        }
+
+        private IEnumerable<string> Numbers()
+        {
+            if (Steps < 0)
+                yield return $"Steps is {Steps}; at least 0 are needed.";
+            if (BatchSize < 1)
+                yield return $"BatchSize is {BatchSize}; at least 1 is needed.";
+            if (!(LearningRate > 0 && double.IsFinite(LearningRate)))
+                yield return FormattableString.Invariant($"LearningRate is {LearningRate}; it must be positive and finite.");
+            if (!(WeightDecay >= 0 && double.IsFinite(WeightDecay)))
+                yield return FormattableString.Invariant($"WeightDecay is {WeightDecay}; it must be at least 0 and finite.");
+            if (WarmupSteps < 0)
+                yield return $"WarmupSteps is {WarmupSteps}; at least 0 are needed.";
+            if (!(CaptionDropout is >= 0 and <= 1))
+                yield return FormattableString.Invariant($"CaptionDropout is {CaptionDropout}; 0 to 1 is possible.");
+            if (!(MaxGradientNorm > 0 && double.IsFinite(MaxGradientNorm)))
+                yield return FormattableString.Invariant($"MaxGradientNorm is {MaxGradientNorm}; it must be positive and finite.");
+            if (!(HeldOutFraction is >= 0 and < 1))
+                yield return FormattableString.Invariant($"HeldOutFraction is {HeldOutFraction}; it must be at least 0 and below 1.");
+            if (EvaluateEvery < 0)
+                yield return $"EvaluateEvery is {EvaluateEvery}; at least 0 is needed.";
+        }
+    }
+}

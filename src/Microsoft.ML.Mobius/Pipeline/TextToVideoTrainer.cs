@@ -1,0 +1,145 @@
+using Microsoft.ML.Data;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Mobius.Video;
+using Microsoft.ML.Runtime;
+
+namespace Microsoft.ML.Mobius;
+
+/// <summary>Fine-tunes the image model that this assembly carries into a text-to-video model, on captions and clips.</summary>
+/// <remarks>
+/// Fitting reads the data once, in order, keeps each clip as its latents, and trains the temporal half of the U-Net; what was learnt of
+/// images stays as it is. It computes on the CPU, or on the GPU of <see cref="MLContext.GpuDeviceId"/>. Messages go to
+/// <see cref="MLContext.Log"/>.
+/// </remarks>
+/// <seealso cref="TextToVideoCatalog.TextToVideo(TransformsCatalog, Options)"/>
+public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransformer>
+{
+    private readonly IHost _host;
+    private readonly Options _options;
+    private readonly BaseImageModel _base;
+
+    internal TextToVideoTrainer(IHostEnvironment env, Options options, BaseImageModel? start = null)
+    {
+        _host = Contracts.CheckRef(env, nameof(env)).Register(nameof(TextToVideoTrainer));
+        _host.CheckValue(options, nameof(options));
+        _options = options.Copy();
+        _base = start ?? BaseImageModel.Embedded();
+        _options.Validate(_base.Factor);
+    }
+
+    /// <summary>Trains on the clips of the data.</summary>
+    /// <param name="input">The data; with <see cref="Options.Steps"/> = 0 its columns alone matter.</param>
+    /// <returns>The transformer that generates videos. Dispose it to free the model's memory.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
+    /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
+    /// refused for it; the message names the row. Or the loss became infinite.</exception>
+    /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, or the GPU that was asked for is not
+    /// there.</exception>
+    /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled.</exception>
+    public TextToVideoTransformer Fit(IDataView input)
+    {
+        _host.CheckValue(input, nameof(input));
+        GetOutputSchema(SchemaShape.Create(input.Schema));
+        using var channel = _host.Start("Training");
+        CheckAlive();
+
+        var environment = (IHostEnvironmentInternal)_host;
+        long seed = _options.Seed ?? environment.Seed ?? 0;
+        var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
+        if (_options.Steps > 0 && input.Schema[_options.ClipColumnName].Type is TextDataViewType)
+            VideoReader.CheckFfmpeg();
+
+        var model = TextToVideoModel.From(
+            _base.Open(), _options.Layout, _options.TemporalWidthDivisor, _options.Lateral, _options.TemporalText, seed);
+        try
+        {
+            model.To(device);
+            channel.Info(FormattableString.Invariant(
+                $"{_options.Layout}: {model.ParameterCount:N0} parameters, {model.TrainedParameterCount:N0} of them trained, on {device}."));
+            var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, channel);
+            return new TextToVideoTransformer(_host, model, history, _options.Generation(seed),
+                _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName);
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The columns that the transformer will give for such an input.</summary>
+    /// <param name="inputSchema">The input's columns.</param>
+    /// <returns>The input's columns and the video column.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
+    {
+        _host.CheckValue(inputSchema, nameof(inputSchema));
+        Check(inputSchema, _options.InputColumnName, "input", "Text", type => type is TextDataViewType);
+        if (_options.Steps > 0)
+            Check(inputSchema, _options.ClipColumnName, "clip", "Text or Video", type => type is TextDataViewType or VideoDataViewType);
+        if (_options.NegativePromptColumnName is { } negativePrompts)
+            Check(inputSchema, negativePrompts, "negative prompt", "Text", type => type is TextDataViewType);
+        if (_options.SeedColumnName is { } seeds)
+            Check(inputSchema, seeds, "seed", "Int64", type => type == NumberDataViewType.Int64);
+
+        var columns = inputSchema.ToDictionary(column => column.Name);
+        columns[_options.OutputColumnName] = new SchemaShape.Column(_options.OutputColumnName, SchemaShape.Column.VectorKind.Scalar,
+            new VideoDataViewType(_options.FrameCount, _options.Height, _options.Width), isKey: false);
+        return new SchemaShape(columns.Values);
+    }
+
+    private void Check(SchemaShape schema, string name, string role, string expected, Func<DataViewType, bool> fits)
+    {
+        if (!schema.TryFindColumn(name, out var column))
+            throw _host.ExceptSchemaMismatch("inputSchema", role, name);
+        if (column.Kind != SchemaShape.Column.VectorKind.Scalar || column.IsKey || !fits(column.ItemType))
+            throw _host.ExceptSchemaMismatch("inputSchema", role, name, expected, column.GetTypeString());
+    }
+
+    private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
+    {
+        using var data = new TrainingData(model);
+        foreach (var (caption, clip) in new TrainingRows(input, _options, model.Tokenizer, channel).Read())
+        {
+            CheckAlive();
+            data.Add(caption, clip);
+        }
+        if (data.Count == 0)
+            throw _host.Except("There is nothing to train on: the data has no rows.");
+        channel.Info(FormattableString.Invariant(
+            $"{data.Count:N0} clips of {_options.FrameCount} frames of {_options.Width}x{_options.Height} pixels, {_options.Steps:N0} steps."));
+
+        using var progress = _host.StartProgressChannel("Training");
+        TrainingProgress? last = null;
+        progress.SetHeader(new ProgressHeader(["Loss", "Learning rate"], ["steps"]), entry =>
+        {
+            if (last is not { } at)
+                return;
+            entry.SetProgress(0, at.Step, at.Steps);
+            entry.SetMetric(0, at.Loss);
+            entry.SetMetric(1, at.LearningRate);
+        });
+        var history = TrainingLoop.Run(model, data, _options.Training(seed), at =>
+        {
+            last = at;
+            if (_options.EvaluateEvery > 0 && at.Step % _options.EvaluateEvery == 0)
+                channel.Info(FormattableString.Invariant(
+                    $"Step {at.Step} of {at.Steps}: loss {at.Loss:F4}, {at.StepsPerSecond:F2} steps/s, {at.Remaining:hh\\:mm\\:ss} to go."));
+            _options.Progress?.Report(at);
+            CheckAlive();
+        }, _options.CancellationToken);
+
+        if (history.HeldOut is [var first, .., var final])
+            channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));
+        channel.Info(FormattableString.Invariant($"{history.Seconds:F1} s, peak memory {history.PeakMemoryBytes / (double)(1 << 20):F0} MiB."));
+        return history;
+    }
+
+    private void CheckAlive()
+    {
+        _options.CancellationToken.ThrowIfCancellationRequested();
+        _host.CheckAlive();
+    }
+}

@@ -1,0 +1,149 @@
+using Microsoft.ML.Data;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Runtime;
+
+namespace Microsoft.ML.Mobius;
+
+public sealed partial class TextToVideoTransformer
+{
+    // strings: input and output column; string or null: negative prompt column, seed column; generation: int frames, height, width,
+    // double frames/s, int steps, double guidance, string negative prompt, long seed; history: losses and held-out losses, each an int
+    // count and so many (int step, double loss), double seconds, long bytes. Beside it the model's own entries, stored.
+    private static VersionInfo GetVersionInfo() => new(
+        modelSignature: "MBIUST2V",
+        verWrittenCur: 0x00010001,
+        verReadableCur: 0x00010001,
+        verWeCanReadBack: 0x00010001,
+        loaderSignature: LoaderSignature,
+        loaderAssemblyName: typeof(TextToVideoTransformer).Assembly.FullName);
+
+    // Found by ML.NET through the LoadableClass attribute.
+    private static TextToVideoTransformer Create(IHostEnvironment env, ModelLoadContext ctx)
+    {
+        Contracts.CheckValue(env, nameof(env));
+        var host = env.Register(LoaderSignature);
+        host.CheckValue(ctx, nameof(ctx));
+        ctx.CheckAtModel(GetVersionInfo());
+        using var channel = host.Start("Loading");
+        var environment = (IHostEnvironmentInternal)host;
+        var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
+        var transformer = Read(host, ctx);
+        try
+        {
+            transformer._model.To(device);
+            return transformer;
+        }
+        catch
+        {
+            transformer.Dispose();
+            throw;
+        }
+    }
+
+    // ML.NET wraps what is thrown here into an InvalidOperationException of its own.
+    private static TextToVideoTransformer Read(IHost host, ModelLoadContext ctx)
+    {
+        TextToVideoModel? model = null;
+        string lastEntry = "its head";
+        try
+        {
+            string input = ctx.LoadNonEmptyString(), output = ctx.LoadNonEmptyString();
+            string? negativePrompts = ctx.LoadStringOrNull(), seeds = ctx.LoadStringOrNull();
+            var generation = ReadGeneration(ctx);
+            var history = ReadHistory(ctx.Reader);
+            model = TextToVideoModel.Load((name, read) => ReadEntry(host, ctx, lastEntry = name, read));
+            host.CheckDecode(!generation.Problems(model.Factor).Any(), "Its options are out of their range.");
+            return new TextToVideoTransformer(host, model, history, generation, input, output, negativePrompts, seeds);
+        }
+        catch (Exception e) when (e is not (OutOfMemoryException or OperationCanceledException))
+        {
+            model?.Dispose();
+            throw e is FormatException ? e
+                : host.ExceptDecode(e, $"The text-to-video model is damaged, as far as it was read (to {lastEntry}): {e.Message}");
+        }
+    }
+
+    private static bool ReadEntry(IHost host, ModelLoadContext ctx, string name, Action<Stream> read)
+    {
+        try
+        {
+            return ctx.TryLoadStored(name, read);
+        }
+        catch (Exception e) when (e is not (OutOfMemoryException or OperationCanceledException))
+        {
+            throw host.ExceptDecode(e, $"The text-to-video model is damaged, in its entry {name}: {e.Message}");
+        }
+    }
+
+    private protected override void SaveModel(ModelSaveContext ctx)
+    {
+        Host.CheckValue(ctx, nameof(ctx));
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            ctx.CheckAtModel();
+            ctx.SetVersionInfo(GetVersionInfo());
+            ctx.SaveNonEmptyString(InputColumnName);
+            ctx.SaveNonEmptyString(OutputColumnName);
+            ctx.SaveStringOrNull(NegativePromptColumnName);
+            ctx.SaveStringOrNull(SeedColumnName);
+            WriteGeneration(ctx, Generation);
+            WriteHistory(ctx.Writer, History);
+            _model.Save(ctx.SaveStored);
+        }
+    }
+
+    private static void WriteGeneration(ModelSaveContext ctx, GenerationOptions generation)
+    {
+        ctx.Writer.Write(generation.FrameCount);
+        ctx.Writer.Write(generation.Height);
+        ctx.Writer.Write(generation.Width);
+        ctx.Writer.Write(generation.FrameRate);
+        ctx.Writer.Write(generation.SamplingSteps);
+        ctx.Writer.Write(generation.GuidanceScale);
+        ctx.SaveString(generation.NegativePrompt);
+        ctx.Writer.Write(generation.Seed);
+    }
+
+    private static GenerationOptions ReadGeneration(ModelLoadContext ctx) => new()
+    {
+        FrameCount = ctx.Reader.ReadInt32(),
+        Height = ctx.Reader.ReadInt32(),
+        Width = ctx.Reader.ReadInt32(),
+        FrameRate = ctx.Reader.ReadDouble(),
+        SamplingSteps = ctx.Reader.ReadInt32(),
+        GuidanceScale = ctx.Reader.ReadDouble(),
+        NegativePrompt = ctx.LoadString(),
+        Seed = ctx.Reader.ReadInt64(),
+    };
+
+    private static void WriteHistory(BinaryWriter writer, TrainingHistory history)
+    {
+        foreach (var losses in new[] { history.Losses, history.HeldOut })
+        {
+            writer.Write(losses.Count);
+            foreach (var point in losses)
+            {
+                writer.Write(point.Step);
+                writer.Write(point.Loss);
+            }
+        }
+        writer.Write(history.Seconds);
+        writer.Write(history.PeakMemoryBytes);
+    }
+
+    private static TrainingHistory ReadHistory(BinaryReader reader)
+    {
+        List<LossPoint> Losses()
+        {
+            var losses = new List<LossPoint>();
+            for (int count = reader.ReadInt32(); losses.Count < count;)
+                losses.Add(new LossPoint(reader.ReadInt32(), reader.ReadDouble()));
+            return losses;
+        }
+
+        return new TrainingHistory(Losses(), Losses(), reader.ReadDouble(), reader.ReadInt64());
+    }
+}

@@ -1,0 +1,107 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Mobius;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Sampling;
+using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Mobius.UNet;
+using Microsoft.ML.Mobius.Video;
+using Microsoft.ML.Runtime;
+
+[assembly: LoadableClass(typeof(TextToVideoTransformer), null, typeof(SignatureLoadModel), "Text to video", TextToVideoTransformer.LoaderSignature)]
+
+namespace Microsoft.ML.Mobius;
+
+/// <summary>
+/// Adds a column of videos generated from a text column of prompts. An empty prompt gives a video of the model's own choice.
+/// </summary>
+/// <remarks>
+/// A row's video is generated when it is asked for; reading a view twice generates twice. It depends on prompt, negative prompt, seed and
+/// <see cref="Generation"/> alone, not on the row's place. May be used from several threads: videos are generated one at a time, each with
+/// all the cores. Owns the model's memory; a PredictionEngine made from it disposes it unless told otherwise (OwnsTransformer = false).
+/// </remarks>
+public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IDisposable
+{
+    internal const string LoaderSignature = "MobiusTextToVideo";
+
+    private readonly TextToVideoModel _model;
+    private readonly Lock _gate = new();        // held while the model is in use: it is never disposed under a generation
+    private volatile GenerationOptions _generation;
+    private bool _disposed;
+
+    /// <summary>Takes over the model, but not if this throws.</summary>
+    internal TextToVideoTransformer(IHostEnvironment env, TextToVideoModel model, TrainingHistory history, GenerationOptions generation,
+        string inputColumnName, string outputColumnName, string? negativePromptColumnName, string? seedColumnName)
+        : base(Contracts.CheckRef(env, nameof(env)).Register(nameof(TextToVideoTransformer)))
+    {
+        (_model, _generation, History) = (model, generation, history);
+        (InputColumnName, OutputColumnName) = (inputColumnName, outputColumnName);
+        (NegativePromptColumnName, SeedColumnName) = (negativePromptColumnName, seedColumnName);
+        (ParameterCount, TrainedParameterCount) = (model.ParameterCount, model.TrainedParameterCount);
+    }
+
+    /// <summary>Name of the text column of prompts.</summary>
+    public string InputColumnName { get; }
+
+    /// <summary>Name of the video column that is added.</summary>
+    public string OutputColumnName { get; }
+
+    /// <summary>Name of the text column of negative prompts, or null if <see cref="Generation"/> has the one for all rows.</summary>
+    public string? NegativePromptColumnName { get; }
+
+    /// <summary>Name of the Int64 column of seeds, or null if seeds come from <see cref="Generation"/> and the prompts.</summary>
+    public string? SeedColumnName { get; }
+
+    /// <summary>How temporal layers join the spatial ones.</summary>
+    public UNetLayout Layout => _model.UNet.Config.Layout;
+
+    /// <summary>Parameters of the whole model: text encoder, autoencoder and U-Net.</summary>
+    public long ParameterCount { get; }
+
+    /// <summary>Parameters that training moved: those of the temporal half.</summary>
+    public long TrainedParameterCount { get; }
+
+    /// <summary>What was measured in training; empty lists if there was none.</summary>
+    public TrainingHistory History { get; }
+
+    /// <summary>How videos are generated. May be set at any time; it is saved with the model.</summary>
+    /// <remarks>Views and prediction engines made earlier keep the options that they were made with.</remarks>
+    /// <exception cref="ArgumentException">Options are out of their range; the message names all of them.</exception>
+    public GenerationOptions Generation
+    {
+        get => _generation;
+        set
+        {
+            ArgumentNullException.ThrowIfNull(value);
+            string[] problems = [.. value.Problems(_model.Factor)];
+            if (problems.Length > 0)
+                throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(value));
+            _generation = value;
+        }
+    }
+
+    /// <summary>Frees the model's memory, once a generation under way has ended. Generating and saving are impossible from then
+    /// on.</summary>
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            if (!_disposed)
+                _model.Dispose();
+            _disposed = true;
+        }
+    }
+
+    private VideoClip Generate(string prompt, string negativePrompt, GenerationOptions how, long seed)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            Host.CheckAlive();
+            return new TextToVideoSampler(_model).Generate(prompt, negativePrompt, how.Settings, seed, (_, _) => Host.CheckAlive());
+        }
+    }
+
+    private protected override IRowMapper MakeRowMapper(DataViewSchema schema) => new Mapper(this, schema);
+}

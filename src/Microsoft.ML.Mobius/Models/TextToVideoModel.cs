@@ -116,13 +116,13 @@ internal sealed class TextToVideoModel : IDisposable
         Configs? configs = null;
         Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
         var (textConfig, vaeConfig, unetConfig, scheduleConfig, padToken) = configs ?? throw new InvalidDataException("config.json is empty.");
-        byte[] vocabulary = [];
-        ClipTokenizer? tokenizer = null;
+        byte[] vocabulary = [], merges = [];
         Entry("tokenizer.vocab.json", stream => vocabulary = Bytes(stream));
-        Entry("tokenizer.merges.txt", stream => tokenizer = ClipTokenizer.Create(
-            new MemoryStream(vocabulary), new MemoryStream(Bytes(stream)), padToken, textConfig.MaxPositionEmbeddings));
+        Entry("tokenizer.merges.txt", stream => merges = Bytes(stream));
 
-        var model = new TextToVideoModel(tokenizer!, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
+        // Names vocab.json or merges.txt itself where one of them is damaged.
+        var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges), padToken, textConfig.MaxPositionEmbeddings);
+        var model = new TextToVideoModel(tokenizer, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
             VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig));
         try
         {

@@ -48,19 +48,19 @@ public sealed class TextToVideoModelTests
         var entries = Saved(model);
         foreach (string name in entries.Keys.Where(name => name != "tokenizer.merges.txt"))
             StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(
-                () => Load(entries.ToDictionary(e => e.Key, e => e.Key == name ? e.Value[..(e.Value.Length * 2 / 3)] : e.Value))).Message, name);
+                () => Load(entries.ToDictionary(e => e.Key, e => e.Key == name ? e.Value[..(e.Value.Length * 2 / 3)] : e.Value))).Message, name.Replace("tokenizer.", ""));
     }
 
     [TestMethod]
     public void Dispose_LoadedModel_FreesItsWeights()
     {
-        Dictionary<string, byte[]> entries;
-        using (var model = Tiny.Video())
-            entries = Saved(model);
-        Load(entries).Dispose();
-        long before = Tensor.TotalCount;
-        Load(entries).Dispose();
-        Assert.IsTrue(Tensor.TotalCount <= before, $"{before} tensors became {Tensor.TotalCount}.");
+        // Not by the number of tensors: TorchSharp counts a parameter's first handle for ever.
+        using var first = Tiny.Video();
+        var model = Load(Saved(first));
+        var weights = new nn.Module[] { model.TextEncoder, model.Autoencoder, model.UNet }.SelectMany(m => m.parameters()).ToList();
+        Assert.IsFalse(weights.Any(weight => weight.IsInvalid));
+        model.Dispose();
+        Assert.IsTrue(weights.All(weight => weight.IsInvalid));
     }
 
     [TestMethod]

@@ -55,7 +55,7 @@ public sealed class TextToVideoSamplerTests
         using var model = Tiny.Video();
         var sampler = new TextToVideoSampler(model);
         sampler.Generate("a", "", Small, 1);
-        long before = Tensor.TotalCount;
+        long before = Memory.Tensors();
         for (int i = 0; i < 5; i++)
             sampler.Generate("a", "", Small with { GuidanceScale = i }, i);
         Assert.AreEqual(before, Tensor.TotalCount);

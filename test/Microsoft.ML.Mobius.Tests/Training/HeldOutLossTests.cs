@@ -25,7 +25,7 @@ public sealed class HeldOutLossTests
     public void Dispose_AfterMeasuring_LeavesNoTensor()
     {
         using var model = Tiny.Video();
-        long before = Tensor.TotalCount;
+        long before = Memory.Tensors();
         using (var data = Tiny.Clips(model))
         using (var loss = new HeldOutLoss(model, data, [0, 1], 3))
             loss.Measure(default);

@@ -95,7 +95,7 @@ public sealed class TrainingLoopTests
         using var model = Tiny.Video(divisor: 2);
         using var data = Tiny.Clips(model);
         TrainingLoop.Run(model, data, ThreeSteps);
-        long before = Tensor.TotalCount;
+        long before = Memory.Tensors();
         TrainingLoop.Run(model, data, ThreeSteps with { Steps = 20 });
         Assert.AreEqual(before, Tensor.TotalCount);
     }

@@ -1,16 +1,15 @@
 // Makes the embedded base model from nothing: `build/base-model.sh`. Everything it learns from it draws itself.
-using System.Text.Json;
+using System.Text;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.BaseModel;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
-using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
 if (args.Length < 1)
 {
-    Console.Error.WriteLine("usage: FOLDER [--autoencoder-from FOLDER] [--fraction 1.0]");
+    Console.Error.WriteLine("usage: FOLDER [--fraction 1.0] [--from FOLDER: go on with a model there, second round only]");
     return 2;
 }
 string folder = args[0];
@@ -21,26 +20,27 @@ set_num_threads(Environment.ProcessorCount);
 random.manual_seed(0);
 void Say(string line) => Console.WriteLine($"{DateTime.Now:HH:mm:ss} {line}");
 
-var (vocabulary, mergesText) = BytePairTraining.Train(Words.Captions(), mergeCount: 400);
-var tokenizer = ClipTokenizer.Create(
-    new MemoryStream(System.Text.Encoding.UTF8.GetBytes(vocabulary)), new MemoryStream(System.Text.Encoding.UTF8.GetBytes(mergesText)), maxLength: 32);
-
-AutoencoderKl autoencoder;
-if (Option("--autoencoder-from") is { } from)
+TextToImageModel model;
+if (Option("--from") is { } from)
 {
-    autoencoder = new AutoencoderKl(JsonSerializer.Deserialize<AutoencoderKlConfig>(File.ReadAllText(Path.Combine(from, "vae/config.json")))!);
-    using var stream = File.OpenRead(Path.Combine(from, "vae/diffusion_pytorch_model.safetensors"));
-    StateDict.Load(autoencoder, Safetensors.Read(stream, ScalarType.Float32), from);
+    model = TextToImageModel.Load(name => File.OpenRead(Path.Combine(from, name)));
+    foreach (var parameter in model.TextEncoder.parameters().Concat(model.UNet.parameters()).Concat(model.Autoencoder.parameters()))
+        parameter.requires_grad = true;
 }
 else
 {
+    var (vocabulary, merges) = BytePairTraining.Train(Words.Captions(), mergeCount: 400);
+    var tokenizer = ClipTokenizer.Create(new MemoryStream(Encoding.UTF8.GetBytes(vocabulary)), new MemoryStream(Encoding.UTF8.GetBytes(merges)), maxLength: 32);
     var config = new AutoencoderKlConfig { BlockOutChannels = [16, 32, 64, 96], LatentChannels = 12, LayersPerBlock = 1, NormNumGroups = 8 };
     using var images = new ImageSource(1, Stills.ForAutoencoder);
-    autoencoder = AutoencoderTraining.Train(config, images, cropSteps: Scaled(2800), steps: Scaled(3400), learningRate: 2e-3, say: Say);
+    var autoencoder = AutoencoderTraining.Train(config, images, cropSteps: Scaled(2800), steps: Scaled(3400), learningRate: 2e-3, Say);
+    model = TextToImageTraining.Start(autoencoder, tokenizer);
+    TextToImageTraining.Train(model, seed: 4, stills: Scaled(16000), steps: Scaled(1600), learningRate: 1e-3, Say);
 }
-autoencoder.eval();
 
-var model = TextToImageTraining.Train(autoencoder, tokenizer, stills: Scaled(16000), steps: Scaled(1600), Say);
+using (var images = new ImageSource(6, Stills.ForAutoencoder))
+    AutoencoderTraining.PolishDecoder(model.Autoencoder, images, Scaled(250), learningRate: 5e-4, Say);
+TextToImageTraining.Train(model, seed: 7, stills: Scaled(12000), steps: Scaled(1000), learningRate: 8e-4, Say);
 model.Save((name, write) =>
 {
     string path = Path.Combine(folder, name);

@@ -12,9 +12,10 @@ namespace Microsoft.ML.Mobius.BaseModel;
 internal static class TextToImageTraining
 {
     private const int BatchSize = 64, EncodeBatch = 32;
-    private const double LearningRate = 1e-3, CaptionDropout = 0.1, AverageDecay = 0.995;
+    private const double CaptionDropout = 0.1, AverageDecay = 0.995;
 
-    public static TextToImageModel Train(AutoencoderKl autoencoder, ClipTokenizer tokenizer, int stills, int steps, Action<string> say)
+    /// <summary>A model of the base's architecture with first weights.</summary>
+    public static TextToImageModel Start(AutoencoderKl autoencoder, ClipTokenizer tokenizer)
     {
         var textConfig = new ClipTextConfig
         {
@@ -36,23 +37,29 @@ internal static class TextToImageTraining
         };
         var model = new TextToImageModel(tokenizer, new ClipTextModel(textConfig), autoencoder, new SpatialStream(unetConfig), unetConfig,
             new NoiseSchedule(new NoiseScheduleConfig()));
-        say($"text encoder {Size(model.TextEncoder)}, U-Net {Size(model.UNet)} parameters");
-        // Averages start from zero-initialised last layers: the first prediction is no noise at all.
+        // The first prediction is no noise at all.
         nn.init.zeros_(model.UNet.HeadLayers().Conv.weight!);
+        return model;
+    }
 
-        var (latents, ids) = Encode(model, stills, say);
-        long[] unconditional = tokenizer.Encode("").Ids;
+    /// <summary>One round of training: its own stills, and a cosine from <paramref name="learningRate"/> down.</summary>
+    public static void Train(TextToImageModel model, int seed, int stills, int steps, double learningRate, Action<string> say)
+    {
+        model.TextEncoder.train();
+        model.UNet.train();
+        var (latents, ids) = Encode(model, seed, stills, say);
+        long[] unconditional = model.Tokenizer.Encode("").Ids;
         var parameters = model.TextEncoder.parameters().Concat(model.UNet.parameters()).ToList();
         var averages = parameters.Select(p => p.detach().clone().DetachFromDisposeScope()).ToList();
-        using var optimizer = optim.AdamW(parameters, lr: LearningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0.01);
-        var random = new Random(3);
+        using var optimizer = optim.AdamW(parameters, lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0.01);
+        var random = new Random(seed);
         var clock = System.Diagnostics.Stopwatch.StartNew();
         double recent = 1;
         for (int step = 1; step <= steps; step++)
         {
             using var scope = NewDisposeScope();
             foreach (var group in optimizer.ParamGroups)
-                group.LearningRate = LearningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+                group.LearningRate = learningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
 
             long[] picks = [.. Enumerable.Range(0, BatchSize).Select(_ => random.NextInt64(stills))];
             int[] t = [.. picks.Select(_ => random.Next(model.Schedule.Steps))];
@@ -80,13 +87,14 @@ internal static class TextToImageTraining
                 parameter.copy_(average);
         model.TextEncoder.eval();
         model.UNet.eval();
-        return model;
+        latents.Dispose();
+        averages.ForEach(average => average.Dispose());
     }
 
     /// <summary>The latents of all stills, [N, c, h, w], and their captions' token ids.</summary>
-    private static (Tensor Latents, long[][] Ids) Encode(TextToImageModel model, int stills, Action<string> say)
+    private static (Tensor Latents, long[][] Ids) Encode(TextToImageModel model, int seed, int stills, Action<string> say)
     {
-        using var source = new ImageSource(4, Stills.ForTextToImage);
+        using var source = new ImageSource(seed, Stills.ForTextToImage);
         using var _ = no_grad();
         var parts = new List<Tensor>();
         var ids = new List<long[]>();
@@ -101,6 +109,4 @@ internal static class TextToImageTraining
         say($"{ids.Count} stills encoded, latents of mean {latents.mean().item<float>():F3} and deviation {latents.std().item<float>():F3}");
         return (latents, [.. ids]);
     }
-
-    private static long Size(nn.Module module) => module.parameters().Sum(p => p.numel());
 }

@@ -1,6 +1,5 @@
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Samples.Shapes;
-using Microsoft.ML.Mobius.Tests.Support;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -95,6 +95,9 @@ public sealed partial class TextToVideoTrainer
         /// <summary>Steps in which the learning rate rises linearly, at least 0; the default is 50.</summary>
         public int WarmupSteps { get; set; } = 50;
 
+        /// <summary>How much the noise levels count in the loss; the default is <see cref="LossWeighting.Velocity"/>.</summary>
+        public LossWeighting LossWeighting { get; set; } = LossWeighting.Velocity;
+
         /// <summary>
         /// Share of captions replaced by the empty text in training, 0..1, for classifier-free guidance; the default is 0.1.
         /// </summary>
@@ -144,7 +147,7 @@ public sealed partial class TextToVideoTrainer
         internal TrainingSettings Training(long seed) => new()
         {
             Steps = Steps, BatchSize = BatchSize, LearningRate = LearningRate, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
-            CaptionDropout = CaptionDropout, MaxGradientNorm = MaxGradientNorm,
+            LossWeighting = LossWeighting, CaptionDropout = CaptionDropout, MaxGradientNorm = MaxGradientNorm,
             HeldOutFraction = HeldOutFraction, EvaluateEvery = EvaluateEvery, Seed = seed,
         };
 
@@ -182,6 +185,8 @@ public sealed partial class TextToVideoTrainer
                 yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))
                 yield return $"ShortClip is {ShortClip}; known are {string.Join(", ", Enum.GetNames<ShortClip>())}.";
+            if (!Enum.IsDefined(LossWeighting))
+                yield return $"LossWeighting is {LossWeighting}; known are {string.Join(", ", Enum.GetNames<LossWeighting>())}.";
             if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
                 yield return $"TemporalWidthDivisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.";
             else if (Layout == UNetLayout.StreamParallel && Lateral == Lateral.Identity && TemporalWidthDivisor != 1)

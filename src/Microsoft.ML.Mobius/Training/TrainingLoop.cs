@@ -12,6 +12,8 @@ namespace Microsoft.ML.Mobius.Training;
 /// </summary>
 internal sealed class TrainingLoop
 {
+    private const double MaxVelocityWeight = 20;
+
     private readonly TextToVideoModel _model;
     private readonly TrainingData _data;
     private readonly TrainingSettings _settings;
@@ -74,8 +76,8 @@ internal sealed class TrainingLoop
                 using (NewDisposeScope())
                 {
                     optimizer.zero_grad();
-                    var loss = DenoisingLoss(batches.Current);
-                    loss.backward();
+                    var (objective, loss) = DenoisingLoss(batches.Current);
+                    objective.backward();
                     nn.utils.clip_grad_norm_(parameters, _settings.MaxGradientNorm);
                     double value = loss.item<float>();
                     if (!double.IsFinite(value))
@@ -107,16 +109,20 @@ internal sealed class TrainingLoop
         return new TrainingHistory(losses, heldOutLosses, clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
     }
 
-    /// <summary>|ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², mean over everything.</summary>
-    private Tensor DenoisingLoss(int[] clips)
+    /// <summary>|ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², mean over everything: with each clip's weight, and without.</summary>
+    private (Tensor Objective, Tensor Loss) DenoisingLoss(int[] clips)
     {
         var latents = _data.Latents(clips, _generator);                                   // [B, c, F, h, w]
         var noise = randn(latents.shape, generator: _generator).to(_model.Device);
         int[] t = [.. clips.Select(_ => _random.Next(_model.Schedule.Steps))];
         var text = _model.EncodeText([.. clips.Select(i => _random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
         var predicted = _model.UNet.call(_model.Schedule.AddNoise(latents, noise, t), tensor(t, ScalarType.Int64, device: _model.Device), text);
-        return nn.functional.mse_loss(predicted.to(ScalarType.Float32), noise);
+        var squares = (predicted.to(ScalarType.Float32) - noise).square().flatten(1).mean([1]);             // [B]
+        return ((squares * tensor([.. t.Select(Weight)], device: _model.Device)).mean(), squares.mean());
     }
+
+    private float Weight(int t)
+        => _settings.LossWeighting == LossWeighting.Velocity ? (float)Math.Min(1 / _model.Schedule.AlphaBar(t), MaxVelocityWeight) : 1;
 
     /// <summary>Batches without end: every clip once per epoch, in a new order each time; a batch may run over into the next epoch.</summary>
     private IEnumerable<int[]> Batches(int[] clips)

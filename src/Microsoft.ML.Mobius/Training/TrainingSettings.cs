@@ -8,6 +8,7 @@ internal sealed record TrainingSettings
     public double LearningRate { get; init; } = 1e-3;
     public double WeightDecay { get; init; } = 1e-2;
     public int WarmupSteps { get; init; } = 50;
+    public LossWeighting LossWeighting { get; init; }
     public double CaptionDropout { get; init; } = 0.1;
     public double MaxGradientNorm { get; init; } = 1;
     public double HeldOutFraction { get; init; } = 0.1;

@@ -39,7 +39,7 @@ else
 }
 
 using (var images = new ImageSource(6, Stills.ForAutoencoder))
-    AutoencoderTraining.PolishDecoder(model.Autoencoder, images, Scaled(250), learningRate: 5e-4, Say);
+    AutoencoderTraining.PolishDecoder(model.Autoencoder, images, Scaled(750), learningRate: 5e-4, Say);
 TextToImageTraining.Train(model, seed: 7, stills: Scaled(12000), steps: Scaled(1000), learningRate: 8e-4, Say);
 model.Save((name, write) =>
 {

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Text;
@@ -114,8 +115,9 @@ internal sealed class TextToVideoModel : IDisposable
         }
 
         Configs? configs = null;
-        Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream));
-        var (textConfig, vaeConfig, unetConfig, scheduleConfig, padToken) = configs ?? throw new InvalidDataException("config.json is empty.");
+        Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream) is { IsWhole: true } whole ? whole
+            : throw new InvalidDataException("a part of the model is not described"));
+        var (textConfig, vaeConfig, unetConfig, scheduleConfig, padToken) = configs!;
         byte[] vocabulary = [], merges = [];
         Entry("tokenizer.vocab.json", stream => vocabulary = Bytes(stream));
         Entry("tokenizer.merges.txt", stream => merges = Bytes(stream));
@@ -172,5 +174,10 @@ internal sealed class TextToVideoModel : IDisposable
         return copy.ToArray();
     }
 
-    private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule, string PadToken);
+    private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule, string PadToken)
+    {
+        /// <summary>Missing members come as nulls.</summary>
+        [JsonIgnore]
+        public bool IsWhole => TextEncoder is not null && Autoencoder is not null && UNet is not null && Schedule is not null && PadToken is not null;
+    }
 }

@@ -56,9 +56,10 @@ public sealed partial class TextToVideoTrainer
         public Lateral Lateral { get; set; } = Lateral.Convolution;
 
         /// <summary>
-        /// Whether the second attention of temporal layers is over the caption instead of the frames; the default is false.
+        /// Whether the second attention of the temporal layers is over the text; the default is true. If false it is over the frames once more,
+        /// as in published text-to-video models, and the temporal layers see the text only through the spatial ones.
         /// </summary>
-        public bool TemporalText { get; set; }
+        public bool TemporalText { get; set; } = true;
 
         /// <summary>Frames per clip, at least 1; the default is 8. Of longer clips the first frames are used.</summary>
         public int FrameCount { get; set; } = 8;
@@ -78,16 +79,16 @@ public sealed partial class TextToVideoTrainer
         public ShortClip ShortClip { get; set; } = ShortClip.Loop;
 
         /// <summary>
-        /// Training steps, at least 0; the default is 600. 0 trains nothing: the result is the untrained start, whose frames are those of
+        /// Training steps, at least 0; the default is 1000. 0 trains nothing: the result is the untrained start, whose frames are those of
         /// the base image model and do not move as in a video; the clip column is not looked at, and the data may be empty.
         /// </summary>
-        public int Steps { get; set; } = 600;
+        public int Steps { get; set; } = 1000;
 
         /// <summary>Clips per step, at least 1; the default is 8.</summary>
         public int BatchSize { get; set; } = 8;
 
-        /// <summary>Highest learning rate (AdamW), above 0; the default is 1e-3. It falls to 0 in a half cosine.</summary>
-        public double LearningRate { get; set; } = 1e-3;
+        /// <summary>Highest learning rate (AdamW), above 0; the default is 2e-3. It falls to 0 in a half cosine.</summary>
+        public double LearningRate { get; set; } = 2e-3;
 
         /// <summary>Weight decay (AdamW), at least 0; the default is 1e-2.</summary>
         public double WeightDecay { get; set; } = 1e-2;

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 
 if (args.Length < 1)
 {
-    Console.Error.WriteLine("usage: FOLDER [--fraction 1.0] [--from FOLDER: go on with a model there, second round only]");
+    Console.Error.WriteLine("usage: FOLDER [--fraction 1.0: of all steps] [--autoencoder-from FOLDER: of an earlier model, as it is]");
     return 2;
 }
 string folder = args[0];
@@ -20,27 +20,24 @@ set_num_threads(Environment.ProcessorCount);
 random.manual_seed(0);
 void Say(string line) => Console.WriteLine($"{DateTime.Now:HH:mm:ss} {line}");
 
-TextToImageModel model;
-if (Option("--from") is { } from)
+var (vocabulary, merges) = BytePairTraining.Train(Words.Captions(), mergeCount: 400);
+var tokenizer = ClipTokenizer.Create(new MemoryStream(Encoding.UTF8.GetBytes(vocabulary)), new MemoryStream(Encoding.UTF8.GetBytes(merges)), maxLength: 32);
+
+AutoencoderKl autoencoder;
+if (Option("--autoencoder-from") is { } from)
 {
-    model = TextToImageModel.Load(name => File.OpenRead(Path.Combine(from, name)));
-    foreach (var parameter in model.TextEncoder.parameters().Concat(model.UNet.parameters()).Concat(model.Autoencoder.parameters()))
-        parameter.requires_grad = true;
+    autoencoder = TextToImageModel.Load(name => File.OpenRead(Path.Combine(from, name))).Autoencoder;
 }
 else
 {
-    var (vocabulary, merges) = BytePairTraining.Train(Words.Captions(), mergeCount: 400);
-    var tokenizer = ClipTokenizer.Create(new MemoryStream(Encoding.UTF8.GetBytes(vocabulary)), new MemoryStream(Encoding.UTF8.GetBytes(merges)), maxLength: 32);
     var config = new AutoencoderKlConfig { BlockOutChannels = [16, 32, 64, 96], LatentChannels = 12, LayersPerBlock = 1, NormNumGroups = 8 };
     using var images = new ImageSource(1, Stills.ForAutoencoder);
-    var autoencoder = AutoencoderTraining.Train(config, images, cropSteps: Scaled(2800), steps: Scaled(3400), learningRate: 2e-3, Say);
-    model = TextToImageTraining.Start(autoencoder, tokenizer);
-    TextToImageTraining.Train(model, seed: 4, stills: Scaled(16000), steps: Scaled(1600), learningRate: 1e-3, Say);
+    autoencoder = AutoencoderTraining.Train(config, images, cropSteps: Scaled(2800), steps: Scaled(3400), learningRate: 2e-3, Say);
+    AutoencoderTraining.PolishDecoder(autoencoder, images, Scaled(750), learningRate: 5e-4, Say);
 }
 
-using (var images = new ImageSource(6, Stills.ForAutoencoder))
-    AutoencoderTraining.PolishDecoder(model.Autoencoder, images, Scaled(750), learningRate: 5e-4, Say);
-TextToImageTraining.Train(model, seed: 7, stills: Scaled(12000), steps: Scaled(1000), learningRate: 8e-4, Say);
+var model = TextToImageTraining.Start(autoencoder, tokenizer);
+TextToImageTraining.Train(model, seed: 4, stills: Scaled(20000), steps: Scaled(4000), learningRate: 1e-3, Say);
 model.Save((name, write) =>
 {
     string path = Path.Combine(folder, name);

@@ -37,12 +37,15 @@ internal static class TextToImageTraining
         };
         var model = new TextToImageModel(tokenizer, new ClipTextModel(textConfig), autoencoder, new SpatialStream(unetConfig), unetConfig,
             new NoiseSchedule(new NoiseScheduleConfig()));
+        // CLIP starts its embeddings at 0.02. Words that stills say little about, as left and right, would keep that, and then hardly differ in the
+        // frozen text states from which a video model has to learn them.
+        nn.init.normal_(model.TextEncoder.get_parameter("text_model.embeddings.token_embedding.weight"), 0, 0.4);
         // The first prediction is no noise at all.
         nn.init.zeros_(model.UNet.HeadLayers().Conv.weight!);
         return model;
     }
 
-    /// <summary>One round of training: its own stills, and a cosine from <paramref name="learningRate"/> down.</summary>
+    /// <summary>Trains, with a cosine from <paramref name="learningRate"/> down.</summary>
     public static void Train(TextToImageModel model, int seed, int stills, int steps, double learningRate, Action<string> say)
     {
         model.TextEncoder.train();

@@ -37,8 +37,12 @@ else
 }
 
 var model = TextToImageTraining.Start(autoencoder, tokenizer);
-TextToImageTraining.Train(model, seed: 4, stills: Scaled(20000), steps: Scaled(4000), learningRate: 1e-3, Say);
-model.Save((name, write) =>
+TextToImageTraining.Train(model, seed: 4, stills: Scaled(20000), steps: Scaled(4000), learningRate: 1e-3, Say, Save);
+Save();
+Say($"saved to {folder}: {new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length) / 1e6:F2} MB");
+return 0;
+
+void Save() => model.Save((name, write) =>
 {
     string path = Path.Combine(folder, name);
     Directory.CreateDirectory(Path.GetDirectoryName(path)!);
@@ -46,5 +50,3 @@ model.Save((name, write) =>
         write(stream);
     File.Move(path + ".aside", path, overwrite: true);
 });
-Say($"saved to {folder}: {new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length) / 1e6:F2} MB");
-return 0;

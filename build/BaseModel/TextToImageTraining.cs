@@ -46,7 +46,8 @@ internal static class TextToImageTraining
     }
 
     /// <summary>Trains, with a cosine from <paramref name="learningRate"/> down.</summary>
-    public static void Train(TextToImageModel model, int seed, int stills, int steps, double learningRate, Action<string> say)
+    /// <param name="save">Called with the averaged weights in the model, every 1000 steps.</param>
+    public static void Train(TextToImageModel model, int seed, int stills, int steps, double learningRate, Action<string> say, Action save)
     {
         model.TextEncoder.train();
         model.UNet.train();
@@ -83,15 +84,30 @@ internal static class TextToImageTraining
             recent = 0.98 * recent + 0.02 * loss.item<float>();
             if (step % 100 == 0 || step == 1)
                 say($"text to image step {step}/{steps}  loss {recent:F4}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
+            if (step % 1000 == 0 && step < steps)
+            {
+                Exchange(averages, parameters);
+                save();
+                Exchange(averages, parameters);
+            }
         }
-        using (no_grad())
-        using (NewDisposeScope())
-            foreach (var (average, parameter) in averages.Zip(parameters))
-                parameter.copy_(average);
+        Exchange(averages, parameters);
         model.TextEncoder.eval();
         model.UNet.eval();
         latents.Dispose();
         averages.ForEach(average => average.Dispose());
+    }
+
+    private static void Exchange(List<Tensor> averages, List<TorchSharp.Modules.Parameter> parameters)
+    {
+        using var _ = no_grad();
+        using var scope = NewDisposeScope();
+        foreach (var (average, parameter) in averages.Zip(parameters))
+        {
+            var before = parameter.detach().clone();
+            parameter.copy_(average);
+            average.copy_(before);
+        }
     }
 
     /// <summary>The latents of all stills, [N, c, h, w], and their captions' token ids.</summary>

@@ -7,10 +7,12 @@ namespace Microsoft.ML.Mobius.Layers;
 
 /// <summary>
 /// TA of method.md: at every position, attention over the frames, residual (diffusers' TransformerTemporalModel). The second attention
-/// is over the frames again, or over the text where a context width is given.
+/// is over the frames again, or over the text where a context width is given. On wish it is told each frame's place, as AnimateDiff's motion modules are
+/// (Guo et al. 2023, arXiv 2307.04725): attention alone cannot tell first from last.
 /// </summary>
 internal sealed class TemporalTransformer : nn.Module<Tensor, long, Tensor?, Tensor>
 {
+    private readonly bool _positions;
     [ComponentName(Name = "norm")] private readonly GroupNorm _norm;
     [ComponentName(Name = "proj_in")] private readonly Linear _projectIn;
     [ComponentName(Name = "transformer_blocks")] private readonly ModuleList<TransformerBlock> _blocks;
@@ -21,10 +23,12 @@ internal sealed class TemporalTransformer : nn.Module<Tensor, long, Tensor?, Ten
     /// <param name="groups">Groups of the norm, whose statistics run over all frames of a video.</param>
     /// <param name="innerChannels">Width inside; default <paramref name="channels"/>.</param>
     /// <param name="contextChannels">Width of the text states attended to; null for none.</param>
-    public TemporalTransformer(int channels, int heads, int groups, int? innerChannels = null, int? contextChannels = null)
+    /// <param name="positions">Whether sinusoids of the frame's number are added.</param>
+    public TemporalTransformer(int channels, int heads, int groups, int? innerChannels = null, int? contextChannels = null, bool positions = false)
         : base(nameof(TemporalTransformer))
     {
         int inner = innerChannels ?? channels;
+        _positions = positions;
         _norm = Norms.Group(groups, channels, 1e-6);
         _projectIn = nn.Linear(channels, inner);
         _blocks = nn.ModuleList(new TransformerBlock(inner, heads, contextChannels));
@@ -48,6 +52,8 @@ internal sealed class TemporalTransformer : nn.Module<Tensor, long, Tensor?, Ten
         using var scope = NewDisposeScope();
         var video = Axes.BatchToFrames(x, frames);
         var tokens = _projectIn.call(Axes.PositionsToBatch(_norm.call(video)));          // [B·h·w, F, C]
+        if (_positions)
+            tokens = tokens + TimestepEmbedding.Sinusoids(arange(frames, device: x.device), (int)tokens.shape[2]).to(tokens.dtype);
         foreach (var block in _blocks)
             tokens = block.call(tokens, text);
         return (x + Axes.PositionsToFrames(_projectOut.call(tokens), x.shape[2], x.shape[3])).MoveToOuterDisposeScope();

@@ -26,11 +26,17 @@ internal sealed class TimestepEmbedding : nn.Module<Tensor, Tensor>
     /// <param name="t">Time steps, [B] int64, 0 to T-1.</param>
     /// <returns>[B, E].</returns>
     public override Tensor forward(Tensor t)
+        => _linear2.call(nn.functional.silu(_linear1.call(Sinusoids(t, _sinusoids).to(_linear1.weight!.dtype))));
+
+    /// <summary>[cos(p ω_i), sin(p ω_i)].</summary>
+    /// <param name="positions">Times or places, [N].</param>
+    /// <param name="channels">Even.</param>
+    /// <returns>[N, channels], float32.</returns>
+    public static Tensor Sinusoids(Tensor positions, int channels)
     {
-        int half = _sinusoids / 2;
-        var frequencies = arange(half, dtype: ScalarType.Float32, device: t.device).mul(-Math.Log(10000) / half).exp();
-        var angles = t.to(ScalarType.Float32).unsqueeze(1) * frequencies.unsqueeze(0);                   // [B, half]
-        var sinusoids = cat([angles.cos(), angles.sin()], 1).to(_linear1.weight!.dtype);
-        return _linear2.call(nn.functional.silu(_linear1.call(sinusoids)));
+        int half = channels / 2;
+        var frequencies = arange(half, dtype: ScalarType.Float32, device: positions.device).mul(-Math.Log(10000) / half).exp();
+        var angles = positions.to(ScalarType.Float32).unsqueeze(1) * frequencies.unsqueeze(0);           // [N, half]
+        return cat([angles.cos(), angles.sin()], 1);
     }
 }

@@ -49,18 +49,10 @@ internal sealed class TextToVideoModel : IDisposable
 
     /// <summary>Makes a video model around an image model, whose parts it takes over.</summary>
     /// <param name="image">The image model; not to be used otherwise from now on.</param>
-    /// <param name="layout">How temporal layers join.</param>
-    /// <param name="temporalWidthDivisor">The temporal stream is 1/this as wide: 1, 2, 4 or 8.</param>
-    /// <param name="lateral">How the spatial stream enters the temporal one.</param>
-    /// <param name="temporalText">Whether temporal attention also attends to the text.</param>
+    /// <param name="config">That of the image model, with what the temporal half shall be.</param>
     /// <param name="seed">Seed of the temporal layers' first weights.</param>
-    public static TextToVideoModel From(
-        TextToImageModel image, UNetLayout layout, int temporalWidthDivisor, Lateral lateral, bool temporalText, long seed)
+    public static TextToVideoModel From(TextToImageModel image, UNetConfig config, long seed)
     {
-        var config = image.UNetConfig with
-        {
-            Layout = layout, TemporalWidthDivisor = temporalWidthDivisor, Lateral = lateral, TemporalText = temporalText,
-        };
         random.manual_seed(seed);
         return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, VideoUNet.Around(image.UNet, config), image.Schedule);
     }

@@ -61,6 +61,12 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public bool TemporalText { get; set; } = true;
 
+        /// <summary>
+        /// Whether temporal attention is told the place of each frame (sinusoids, as in AnimateDiff, arXiv 2307.04725); the default is true. If false
+        /// it knows order from the temporal convolutions alone, as in published text-to-video models.
+        /// </summary>
+        public bool FramePositions { get; set; } = true;
+
         /// <summary>Frames per clip, at least 1; the default is 8. Of longer clips the first frames are used.</summary>
         public int FrameCount { get; set; } = 8;
 
@@ -137,6 +143,12 @@ public sealed partial class TextToVideoTrainer
         internal VideoReadOptions Reading => new()
         {
             FrameCount = FrameCount, Width = Width, Height = Height, FrameRate = FrameRate, ShortClip = ShortClip,
+        };
+
+        /// <summary>The image model's architecture with the temporal half asked for.</summary>
+        internal UNetConfig Architecture(UNetConfig image) => image with
+        {
+            Layout = Layout, TemporalWidthDivisor = TemporalWidthDivisor, Lateral = Lateral, TemporalText = TemporalText, FramePositions = FramePositions,
         };
 
         internal GenerationOptions Generation(long seed) => new()

@@ -51,8 +51,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         if (_options.Steps > 0 && input.Schema[_options.ClipColumnName].Type is TextDataViewType)
             VideoReader.CheckFfmpeg();
 
-        var model = TextToVideoModel.From(
-            _base.Open(), _options.Layout, _options.TemporalWidthDivisor, _options.Lateral, _options.TemporalText, seed);
+        var image = _base.Open();
+        var model = TextToVideoModel.From(image, _options.Architecture(image.UNetConfig), seed);
         try
         {
             model.To(device);

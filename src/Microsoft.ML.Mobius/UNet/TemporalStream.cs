@@ -71,7 +71,8 @@ internal sealed class TemporalBlock : nn.Module
         _takesText = config.TemporalText;
         _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers).Select(_ => new TemporalConvolution(channels, groups))]);
         _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
-            .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null))]);
+            .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
+                positions: config.FramePositions))]);
 
         if (config.Layout == UNetLayout.StreamParallel)
         {

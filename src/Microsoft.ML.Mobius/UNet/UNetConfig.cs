@@ -52,6 +52,9 @@ internal sealed record UNetConfig
     /// <summary>Whether the second attention of temporal layers is over the text states instead of the frames.</summary>
     [JsonPropertyName("mobius_temporal_text")] public bool TemporalText { get; init; }
 
+    /// <summary>Whether temporal layers are told the place of each frame, which published models learn from the padding of TC alone.</summary>
+    [JsonPropertyName("mobius_frame_positions")] public bool FramePositions { get; init; }
+
     [JsonIgnore] public int LevelCount => BlockOutChannels.Count;
     [JsonIgnore] public int TimeChannels => 4 * BlockOutChannels[0];
 

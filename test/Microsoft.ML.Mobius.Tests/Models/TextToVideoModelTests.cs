@@ -14,10 +14,11 @@ public sealed class TextToVideoModelTests
     [DataRow(UNetLayout.Serial, 1)]
     public void Load_WhatSaveWrote_IsTheSameModel(UNetLayout layout, int divisor)
     {
-        using var model = Tiny.Video(layout, divisor, text: true);
+        using var model = Tiny.Video(layout, divisor, told: true);
         var entries = Saved(model);
         using var loaded = Load(entries);
-        Assert.AreEqual(model.UNet.Config.TemporalText, loaded.UNet.Config.TemporalText);
+        Assert.IsTrue(loaded.UNet.Config.TemporalText);
+        Assert.IsTrue(loaded.UNet.Config.FramePositions);
         Assert.AreEqual(model.ParameterCount, loaded.ParameterCount);
         Assert.AreEqual(model.TrainedParameterCount, loaded.TrainedParameterCount);
         foreach (var (a, b) in new (nn.Module, nn.Module)[] { (model.TextEncoder, loaded.TextEncoder), (model.Autoencoder, loaded.Autoencoder), (model.UNet, loaded.UNet) })

@@ -80,10 +80,11 @@ public sealed class TextToVideoTrainerTests
     [DataRow(UNetLayout.Serial, Lateral.Convolution, 1, true)]
     [DataRow(UNetLayout.StreamParallel, Lateral.Identity, 1, false)]
     [DataRow(UNetLayout.StreamParallel, Lateral.Convolution, 4, true)]
-    public void Fit_EachLayout_Generates(UNetLayout layout, Lateral lateral, int divisor, bool text)
+    public void Fit_EachLayout_Generates(UNetLayout layout, Lateral lateral, int divisor, bool told)
     {
         using var transformer = _tiny.Trainer(options =>
-            (options.Layout, options.Lateral, options.TemporalWidthDivisor, options.TemporalText) = (layout, lateral, divisor, text))
+            (options.Layout, options.Lateral, options.TemporalWidthDivisor, options.TemporalText, options.FramePositions)
+                = (layout, lateral, divisor, told, told))
             .Fit(_tiny.Clips(2));
         Assert.AreEqual(layout, transformer.Layout);
         Assert.AreEqual(16, TinyPipeline.Videos(transformer.Transform(_tiny.Prompts("a"))).Single().Width);

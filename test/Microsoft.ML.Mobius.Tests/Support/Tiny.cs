@@ -41,8 +41,8 @@ internal static class Tiny
         return new TextToImageModel(tokenizer, text, autoencoder, Spatial(UNet), UNet, new NoiseSchedule(new NoiseScheduleConfig()));
     }
 
-    public static TextToVideoModel Video(UNetLayout layout = UNetLayout.StreamParallel, int divisor = 1, Lateral lateral = Lateral.Convolution, bool text = false, long seed = 7)
-        => TextToVideoModel.From(Image(), layout, divisor, lateral, text, seed);
+    public static TextToVideoModel Video(UNetLayout layout = UNetLayout.StreamParallel, int divisor = 1, bool told = false, long seed = 7)
+        => TextToVideoModel.From(Image(), UNet with { Layout = layout, TemporalWidthDivisor = divisor, TemporalText = told, FramePositions = told }, seed);
 
     /// <summary>An image model whose norms and biases are random as well.</summary>
     public static SpatialStream Spatial(UNetConfig config)

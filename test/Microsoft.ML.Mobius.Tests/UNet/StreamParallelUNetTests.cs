@@ -13,13 +13,14 @@ public sealed class StreamParallelUNetTests
     [DataRow(1, Lateral.Identity, false)]
     [DataRow(2, Lateral.Convolution, false)]
     [DataRow(4, Lateral.Convolution, true)]
-    public void Forward_BeforeTheFirstStep_IsTheImageModelBitForBit(int divisor, Lateral lateral, bool temporalText)
+    public void Forward_BeforeTheFirstStep_IsTheImageModelBitForBit(int divisor, Lateral lateral, bool told)
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         random.manual_seed(1);
         var spatial = Tiny.Spatial(Tiny.UNet);
-        using var unet = VideoUNet.Around(spatial, Tiny.UNet with { TemporalWidthDivisor = divisor, Lateral = lateral, TemporalText = temporalText });
+        using var unet = VideoUNet.Around(
+            spatial, Tiny.UNet with { TemporalWidthDivisor = divisor, Lateral = lateral, TemporalText = told, FramePositions = told });
         var (z, text) = (randn([1, 4, 3, 9, 7]), randn([1, 5, 16]));
 
         var video = unet.call(z, full([1], 400, ScalarType.Int64), text);

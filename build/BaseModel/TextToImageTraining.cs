@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.BaseModel;
 
-/// <summary>Trains text encoder and U-Net together, from nothing, on the latents of stills: epsilon loss, AdamW, cosine schedule, averaged weights.</summary>
+/// <summary>Trains text encoder and U-Net together, from nothing, on the latents of stills: epsilon loss weighted as the velocity, AdamW, cosine schedule, averaged weights.</summary>
 internal static class TextToImageTraining
 {
     private const int BatchSize = 64, EncodeBatch = 32;
@@ -71,17 +71,20 @@ internal static class TextToImageTraining
             var noise = randn_like(z0);
             long[][] captions = [.. picks.Select(i => random.NextDouble() < CaptionDropout ? unconditional : ids[i])];
             var text = model.TextEncoder.call(tensor(captions.SelectMany(c => c).ToArray()).reshape(BatchSize, -1));
-            var loss = nn.functional.mse_loss(model.UNet.call(model.Schedule.AddNoise(z0, noise, t), tensor(t, ScalarType.Int64), text), noise);
+            var predicted = model.UNet.call(model.Schedule.AddNoise(z0, noise, t), tensor(t, ScalarType.Int64), text);
+            var squares = (predicted - noise).square().mean([1, 2, 3]);                                        // [B]
+            // As the velocity: what is where is decided at high noise.
+            var objective = (squares * tensor([.. t.Select(step => (float)model.Schedule.VelocityWeight(step))])).mean();
 
             optimizer.zero_grad();
-            loss.backward();
+            objective.backward();
             nn.utils.clip_grad_norm_(parameters, 1.0);
             optimizer.step();
             using (no_grad())
                 foreach (var (average, parameter) in averages.Zip(parameters))
                     average.lerp_(parameter, 1 - Math.Min(AverageDecay, step / (step + 10.0)));
 
-            recent = 0.98 * recent + 0.02 * loss.item<float>();
+            recent = 0.98 * recent + 0.02 * squares.mean().item<float>();
             if (step % 100 == 0 || step == 1)
                 say($"text to image step {step}/{steps}  loss {recent:F4}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
             if (step % 1000 == 0 && step < steps)

@@ -37,6 +37,11 @@ internal sealed class NoiseSchedule
     /// <summary>ᾱ_t; for t below 0, what the last sampling step lands on: 1, or ᾱ_0 as the Stable Diffusion configs ask.</summary>
     public double AlphaBar(int t) => t >= 0 ? _alphaBar[t] : Config.SetAlphaToOne ? 1 : _alphaBar[0];
 
+    /// <summary>
+    /// 1/ᾱ_t, at most 20: by it the squared error of the predicted noise becomes that of the velocity (Salimans and Ho 2022, arXiv 2202.00512).
+    /// </summary>
+    public double VelocityWeight(int t) => Math.Min(1 / AlphaBar(t), 20);
+
     /// <summary>z_t = √ᾱ_t z_0 + √(1 - ᾱ_t) ε.</summary>
     /// <param name="latents">z_0, [B, c, F, h, w].</param>
     /// <param name="noise">ε, standard normal, of the same shape: independent for every frame.</param>

@@ -12,8 +12,6 @@ namespace Microsoft.ML.Mobius.Training;
 /// </summary>
 internal sealed class TrainingLoop
 {
-    private const double MaxVelocityWeight = 20;
-
     private readonly TextToVideoModel _model;
     private readonly TrainingData _data;
     private readonly TrainingSettings _settings;
@@ -122,7 +120,7 @@ internal sealed class TrainingLoop
     }
 
     private float Weight(int t)
-        => _settings.LossWeighting == LossWeighting.Velocity ? (float)Math.Min(1 / _model.Schedule.AlphaBar(t), MaxVelocityWeight) : 1;
+        => _settings.LossWeighting == LossWeighting.Velocity ? (float)_model.Schedule.VelocityWeight(t) : 1;
 
     /// <summary>Batches without end: every clip once per epoch, in a new order each time; a batch may run over into the next epoch.</summary>
     private IEnumerable<int[]> Batches(int[] clips)

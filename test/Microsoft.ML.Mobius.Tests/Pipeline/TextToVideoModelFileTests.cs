@@ -202,14 +202,8 @@ public sealed class TextToVideoModelFileTests
 
     private static string[] RoundTrip(string[] arguments)
     {
-        string program = Path.Combine(AppContext.BaseDirectory, "Microsoft.ML.Mobius.RoundTrip.dll");
-        string dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
-        var start = new ProcessStartInfo(dotnet, ["exec", program, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        using var process = Process.Start(start)!;
-        var complaint = process.StandardError.ReadToEndAsync();
-        string said = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.AreEqual(0, process.ExitCode, complaint.Result);
+        var (exitCode, said, complaint) = SecondProcess.Run("Microsoft.ML.Mobius.RoundTrip.dll", arguments);
+        Assert.AreEqual(0, exitCode, complaint);
         return said.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
     }
 

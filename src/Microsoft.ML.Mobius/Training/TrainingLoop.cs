@@ -74,15 +74,13 @@ internal sealed class TrainingLoop
                 using (NewDisposeScope())
                 {
                     optimizer.zero_grad();
-                    var (objective, loss) = DenoisingLoss(batches.Current);
-                    objective.backward();
+                    double loss = Backward(batches.Current);
                     nn.utils.clip_grad_norm_(parameters, _settings.MaxGradientNorm);
-                    double value = loss.item<float>();
-                    if (!double.IsFinite(value))
+                    if (!double.IsFinite(loss))
                         throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
                             + string.Join(", ", batches.Current.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
                     optimizer.step();
-                    losses.Add(new LossPoint(step, value));
+                    losses.Add(new LossPoint(step, loss));
                 }
 
                 double rate = step / (clock.Elapsed.TotalSeconds - untimed);
@@ -107,16 +105,54 @@ internal sealed class TrainingLoop
         return new TrainingHistory(losses, heldOutLosses, clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
     }
 
-    /// <summary>|ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², mean over everything: with each clip's weight, and without.</summary>
-    private (Tensor Objective, Tensor Loss) DenoisingLoss(int[] clips)
+    /// <summary>
+    /// Adds to the gradients those of |ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², mean over everything, with each clip's weight; gives the mean without
+    /// weights.
+    /// </summary>
+    /// <remarks>
+    /// On the CPU the two halves of the batch run side by side, each on half of the threads, for one operation of a small network is too little to be
+    /// shared by all. The order in which both add to a gradient is left to chance; a sum of two is the same either way, to the bit.
+    /// </remarks>
+    private double Backward(int[] clips)
     {
         var latents = _data.Latents(clips, _generator);                                   // [B, c, F, h, w]
         var noise = randn(latents.shape, generator: _generator).to(_model.Device);
         int[] t = [.. clips.Select(_ => _random.Next(_model.Schedule.Steps))];
         var text = _model.EncodeText([.. clips.Select(i => _random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
-        var predicted = _model.UNet.call(_model.Schedule.AddNoise(latents, noise, t), tensor(t, ScalarType.Int64, device: _model.Device), text);
-        var squares = (predicted.to(ScalarType.Float32) - noise).square().flatten(1).mean([1]);             // [B]
-        return ((squares * tensor([.. t.Select(Weight)], device: _model.Device)).mean(), squares.mean());
+        var noisy = _model.Schedule.AddNoise(latents, noise, t);
+        var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
+
+        double Part(Range part)
+        {
+            using var scope = NewDisposeScope();
+            var predicted = _model.UNet.call(noisy[part], steps[part], text[part]);
+            var squares = (predicted.to(ScalarType.Float32) - noise[part]).square().flatten(1).mean([1]);
+            (squares * weights[part]).sum().div(clips.Length).backward();
+            return squares.sum().item<float>() / clips.Length;
+        }
+
+        if (_model.Device.type != DeviceType.CPU || clips.Length == 1)
+            return Part(..);
+        int half = clips.Length / 2, threads = get_num_threads();
+        if (threads == 1)
+            return Part(..half) + Part(half..);
+
+        double PartOnHalf(Range part)
+        {
+            set_num_threads(threads / 2);
+            return Part(part);
+        }
+
+        var second = Task.Factory.StartNew(() => PartOnHalf(half..), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        try
+        {
+            return PartOnHalf(..half) + second.GetAwaiter().GetResult();
+        }
+        finally
+        {
+            ((IAsyncResult)second).AsyncWaitHandle.WaitOne();                             // its tensors are ours
+            set_num_threads(threads);
+        }
     }
 
     private float Weight(int t)

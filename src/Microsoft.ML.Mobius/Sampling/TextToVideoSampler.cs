@@ -1,5 +1,6 @@
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -45,7 +46,23 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     }
 
     private Tensor Predict(Tensor z, int t, Tensor text)
-        => model.UNet.call(z, full([z.shape[0]], t, ScalarType.Int64, device: model.Device), text);
+    {
+        Tensor Call(Tensor z, Tensor text) => model.UNet.call(z, full([z.shape[0]], t, ScalarType.Int64, device: model.Device), text);
+
+        Tensor Row(int i)
+        {
+            using var scope = NewDisposeScope();
+            using var _ = no_grad();
+            return Call(z[i..(i + 1)], text[i..(i + 1)]).DetachFromDisposeScope();
+        }
+
+        if (z.shape[0] == 1 || model.Device.type != DeviceType.CPU)
+            return Call(z, text);
+        var (negative, positive) = SideBySide.Run(() => Row(0), () => Row(1));
+        using (negative)
+        using (positive)
+            return cat([negative, positive], 0);
+    }
 
     /// <summary>[1, c, F, h, w] -> a clip; frame by frame, so that one frame's activations are the peak.</summary>
     private VideoClip Decode(Tensor latents, double frameRate, string prompt)

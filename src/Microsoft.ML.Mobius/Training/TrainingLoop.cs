@@ -110,8 +110,8 @@ internal sealed class TrainingLoop
     /// weights.
     /// </summary>
     /// <remarks>
-    /// On the CPU the two halves of the batch run side by side, each on half of the threads, for one operation of a small network is too little to be
-    /// shared by all. The order in which both add to a gradient is left to chance; a sum of two is the same either way, to the bit.
+    /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
+    /// either way, to the bit.
     /// </remarks>
     private double Backward(int[] clips)
     {
@@ -133,26 +133,8 @@ internal sealed class TrainingLoop
 
         if (_model.Device.type != DeviceType.CPU || clips.Length == 1)
             return Part(..);
-        int half = clips.Length / 2, threads = get_num_threads();
-        if (threads == 1)
-            return Part(..half) + Part(half..);
-
-        double PartOnHalf(Range part)
-        {
-            set_num_threads(threads / 2);
-            return Part(part);
-        }
-
-        var second = Task.Factory.StartNew(() => PartOnHalf(half..), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-        try
-        {
-            return PartOnHalf(..half) + second.GetAwaiter().GetResult();
-        }
-        finally
-        {
-            ((IAsyncResult)second).AsyncWaitHandle.WaitOne();                             // its tensors are ours
-            set_num_threads(threads);
-        }
+        var (first, second) = SideBySide.Run(() => Part(..(clips.Length / 2)), () => Part((clips.Length / 2)..));
+        return first + second;
     }
 
     private float Weight(int t)

@@ -2,17 +2,22 @@ using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.BaseModel;
 
-/// <summary>Trains text encoder and U-Net together, from nothing, on the latents of stills: epsilon loss weighted as the velocity, AdamW, cosine schedule, averaged weights.</summary>
+/// <summary>
+/// Trains text encoder and U-Net together, from nothing, on the latents of stills: epsilon loss weighted as the velocity, AdamW, cosine schedule, averaged
+/// weights. Beside it the text encoder learns to say which words it has read, as the contrastive training of CLIP makes it: stills alone have no use for
+/// some of them, as left and right, and a video model has to learn those from the text states as they are.
+/// </summary>
 internal static class TextToImageTraining
 {
     private const int BatchSize = 64, EncodeBatch = 32;
-    private const double CaptionDropout = 0.1, AverageDecay = 0.995;
+    private const double CaptionDropout = 0.1, AverageDecay = 0.995, WordsWeight = 0.01;
 
     /// <summary>A model of the base's architecture with first weights.</summary>
     public static TextToImageModel Start(AutoencoderKl autoencoder, ClipTokenizer tokenizer)
@@ -37,8 +42,7 @@ internal static class TextToImageTraining
         };
         var model = new TextToImageModel(tokenizer, new ClipTextModel(textConfig), autoencoder, new SpatialStream(unetConfig), unetConfig,
             new NoiseSchedule(new NoiseScheduleConfig()));
-        // CLIP starts its embeddings at 0.02. Words that stills say little about, as left and right, would keep that, and then hardly differ in the
-        // frozen text states from which a video model has to learn them.
+        // CLIP's 0.02 is for wider embeddings and longer training.
         nn.init.normal_(model.TextEncoder.get_parameter("text_model.embeddings.token_embedding.weight"), 0, 0.4);
         // The first prediction is no noise at all.
         nn.init.zeros_(model.UNet.HeadLayers().Conv.weight!);
@@ -55,6 +59,8 @@ internal static class TextToImageTraining
         long[] unconditional = model.Tokenizer.Encode("").Ids;
         var parameters = model.TextEncoder.parameters().Concat(model.UNet.parameters()).ToList();
         var averages = parameters.Select(p => p.detach().clone().DetachFromDisposeScope()).ToList();
+        // The directions are fixed, and of length 1, so that it is the text states that come apart.
+        using var directions = nn.functional.normalize(randn(model.Tokenizer.VocabularySize, model.TextEncoder.Config.HiddenSize), dim: 1);
         using var optimizer = optim.AdamW(parameters, lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0.01);
         var random = new Random(seed);
         var clock = System.Diagnostics.Stopwatch.StartNew();
@@ -70,23 +76,31 @@ internal static class TextToImageTraining
             var z0 = latents[tensor(picks)];
             var noise = randn_like(z0);
             long[][] captions = [.. picks.Select(i => random.NextDouble() < CaptionDropout ? unconditional : ids[i])];
-            var text = model.TextEncoder.call(tensor(captions.SelectMany(c => c).ToArray()).reshape(BatchSize, -1));
-            var predicted = model.UNet.call(model.Schedule.AddNoise(z0, noise, t), tensor(t, ScalarType.Int64), text);
-            var squares = (predicted - noise).square().mean([1, 2, 3]);                                        // [B]
+            var (tokens, times, noisy) = (tensor(captions.SelectMany(c => c).ToArray()).reshape(BatchSize, -1), tensor(t, ScalarType.Int64), model.Schedule.AddNoise(z0, noise, t));
             // As the velocity: what is where is decided at high noise.
-            var objective = (squares * tensor([.. t.Select(step => (float)model.Schedule.VelocityWeight(step))])).mean();
+            var weights = tensor([.. t.Select(step => (float)model.Schedule.VelocityWeight(step))]);
+
+            (double Noise, double Words) Backward(Range part)
+            {
+                using var partScope = NewDisposeScope();
+                var text = model.TextEncoder.call(tokens[part]);                                               // [b, N, D]
+                var squares = (model.UNet.call(noisy[part], times[part], text) - noise[part]).square().mean([1, 2, 3]);   // [b]
+                var words = WordsLoss(text, tokens[part], directions);
+                ((squares * weights[part]).sum() + WordsWeight * words).div(BatchSize).backward();
+                return (squares.sum().item<float>() / BatchSize, words.item<float>() / BatchSize);
+            }
 
             optimizer.zero_grad();
-            objective.backward();
+            var (first, second) = SideBySide.Run(() => Backward(..(BatchSize / 2)), () => Backward((BatchSize / 2)..));
             nn.utils.clip_grad_norm_(parameters, 1.0);
             optimizer.step();
             using (no_grad())
                 foreach (var (average, parameter) in averages.Zip(parameters))
                     average.lerp_(parameter, 1 - Math.Min(AverageDecay, step / (step + 10.0)));
 
-            recent = 0.98 * recent + 0.02 * squares.mean().item<float>();
+            recent = 0.98 * recent + 0.02 * (first.Noise + second.Noise);
             if (step % 100 == 0 || step == 1)
-                say($"text to image step {step}/{steps}  loss {recent:F4}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
+                say($"text to image step {step}/{steps}  loss {recent:F4}  words {first.Words + second.Words:F2}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
             if (step % 1000 == 0 && step < steps)
             {
                 Exchange(averages, parameters);
@@ -99,6 +113,13 @@ internal static class TextToImageTraining
         model.UNet.eval();
         latents.Dispose();
         averages.ForEach(average => average.Dispose());
+    }
+
+    /// <summary>For every token, how badly its state tells the words up to it: cross-entropy per word, summed over words and clips, mean over tokens.</summary>
+    private static Tensor WordsLoss(Tensor text, Tensor tokens, Tensor directions)
+    {
+        var read = nn.functional.one_hot(tokens, directions.shape[0]).cumsum(1).clamp_max(1).to(ScalarType.Float32);   // [b, N, V]
+        return nn.functional.binary_cross_entropy_with_logits(2 * text.matmul(directions.T) - 5, read, reduction: nn.Reduction.Sum) / tokens.shape[1];
     }
 
     private static void Exchange(List<Tensor> averages, List<TorchSharp.Modules.Parameter> parameters)

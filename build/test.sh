@@ -5,45 +5,47 @@
 #   build/test.sh --golden FOLDER
 #
 # Without --all, tests of the category Heavy are left out (unless a --filter of your own says otherwise).
-# With --golden, only the cases of reference data under FOLDER are run, one folder each, and a line is printed for each: its name, the worst relative
+# With --golden, only the cases of reference data under FOLDER are run, each a folder, and a line is printed for each: its name, the worst relative
 # error, and pass, fail or not yet.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-project=$root/test/Microsoft.ML.Mobius.Tests/Microsoft.ML.Mobius.Tests.csproj
+project=test/Microsoft.ML.Mobius.Tests/Microsoft.ML.Mobius.Tests.csproj
+
+golden_cases() {
+    local report log status=0
+    [[ -d $1 ]] || fail "--golden needs a folder, but '$1' is none."
+    report=$(mktemp)
+    log=$(mktemp)
+    trap "rm -f '$report' '$log'" EXIT
+    counted() { awk -v status="$1" '$3 == status' "$report" | wc -l; }
+
+    build "$project"
+    MOBIUS_GOLDEN=$(cd "$1" && pwd) MOBIUS_GOLDEN_REPORT=$report \
+        dotnet test "$root/$project" -c Release --no-build --filter TestCategory=Golden >"$log" 2>&1 || status=$?
+    cat "$report"
+    # A run that ended badly, though no case says so, did not get to its cases.
+    [[ $status -eq 0 || $(counted fail) -gt 0 ]] || cat "$log" >&2
+    [[ $(counted not) -eq 0 ]] || echo "$(counted not) not yet"
+    echo "$(counted pass) passed, $(counted fail) failed"
+    return $status
+}
+
 filter=(--filter "TestCategory!=Heavy")
+need_dotnet
 case ${1:-} in
     --all)
         filter=()
         shift
         ;;
     --golden)
-        [[ -d ${2:-} ]] || fail "--golden needs a folder, but '${2:-}' is none."
-        MOBIUS_GOLDEN=$(cd "$2" && pwd)
-        MOBIUS_GOLDEN_REPORT=$(mktemp)
-        export MOBIUS_GOLDEN MOBIUS_GOLDEN_REPORT
+        golden_cases "${2:-}"
+        exit
         ;;
 esac
 for argument in "$@"; do
     [[ $argument == --filter* ]] && filter=()
 done
 
-need_dotnet
-if [[ -z ${MOBIUS_GOLDEN_REPORT:-} ]]; then
-    need_ffmpeg
-    build Microsoft.ML.Mobius.sln
-    dotnet test "$project" -c Release --no-build "${filter[@]}" "$@"
-    exit
-fi
-
-build test/Microsoft.ML.Mobius.Tests/Microsoft.ML.Mobius.Tests.csproj
-log=$(mktemp)
-trap 'rm -f "$log" "$MOBIUS_GOLDEN_REPORT"' EXIT
-status=0
-dotnet test "$project" -c Release --no-build --filter TestCategory=Golden >"$log" 2>&1 || status=$?
-cat "$MOBIUS_GOLDEN_REPORT"
-counted() { awk -v status="$1" '$3 == status' "$MOBIUS_GOLDEN_REPORT" | wc -l; }
-# A run that ended badly, though no case says so, did not get to its cases.
-[[ $status -eq 0 || $(counted fail) -gt 0 ]] || cat "$log"
-[[ $(counted not) -eq 0 ]] || echo "$(counted not) not yet"
-echo "$(counted pass) passed, $(counted fail) failed"
-exit "$status"
+need_ffmpeg
+build Microsoft.ML.Mobius.sln
+dotnet test "$root/$project" -c Release --no-build "${filter[@]}" "$@"

@@ -18,7 +18,7 @@ internal sealed class SpatialTransformer : nn.Module<Tensor, Tensor, Tensor>
     /// <param name="heads">Attention heads.</param>
     /// <param name="contextChannels">Width of the text states.</param>
     /// <param name="groups">Groups of the norm.</param>
-    /// <param name="linear">Whether the projections are linear layers (SD 2.x, 3D) or, the same but for the shape of the weights, 1x1 convolutions.</param>
+    /// <param name="linear">Whether the projections are linear layers (SD 2.x, 3D) or 1x1 convolutions: the same but for the weights' shape.</param>
     public SpatialTransformer(int channels, int heads, int contextChannels, int groups, bool linear) : base(nameof(SpatialTransformer))
     {
         _linear = linear;

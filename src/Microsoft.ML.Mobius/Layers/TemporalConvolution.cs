@@ -7,8 +7,8 @@ namespace Microsoft.ML.Mobius.Layers;
 
 /// <summary>
 /// TC of method.md: x + four times (group norm, SiLU, convolution (3, 1, 1) over the frames), diffusers' TemporalConvLayer. The last convolution
-/// starts at zero, so the layer starts as the identity. Of LayerParallel it is p + four times (the same) of p, where one convolution more, p = proj_conv(x),
-/// maps the channels in to the channels out.
+/// starts at zero, so the layer starts as the identity. In LayerParallel it is p + four times (the same) of p, where p = proj_conv(x), one
+/// convolution more, maps the channels in to the channels out.
 /// </summary>
 internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
 {

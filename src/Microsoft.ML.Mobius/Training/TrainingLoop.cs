@@ -107,7 +107,9 @@ internal sealed class TrainingLoop
         return new TrainingHistory(losses, heldOutLosses, clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
     }
 
-    /// <summary>|ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², mean over everything: with each clip's weight, and without.</summary>
+    /// <summary>
+    /// |ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², or that of what else the model predicts, mean over everything: with each clip's weight, and without.
+    /// </summary>
     private (Tensor Objective, Tensor Loss) DenoisingLoss(int[] clips)
     {
         var latents = _data.Latents(clips, _generator);                                   // [B, c, F, h, w]
@@ -115,12 +117,17 @@ internal sealed class TrainingLoop
         int[] t = [.. clips.Select(_ => _random.Next(_model.Schedule.Steps))];
         var text = _model.EncodeText([.. clips.Select(i => _random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
         var predicted = _model.UNet.call(_model.Schedule.AddNoise(latents, noise, t), tensor(t, ScalarType.Int64, device: _model.Device), text);
-        var squares = (predicted.to(ScalarType.Float32) - noise).square().flatten(1).mean([1]);             // [B]
+        var target = _model.Schedule.Target(latents, noise, t);
+        var squares = (predicted.to(ScalarType.Float32) - target).square().flatten(1).mean([1]);            // [B]
         return ((squares * tensor([.. t.Select(Weight)], device: _model.Device)).mean(), squares.mean());
     }
 
-    private float Weight(int t)
-        => _settings.LossWeighting == LossWeighting.Velocity ? (float)_model.Schedule.VelocityWeight(t) : 1;
+    private float Weight(int t) => (float)(_settings.LossWeighting switch
+    {
+        LossWeighting.Velocity => _model.Schedule.VelocityWeight(t),
+        LossWeighting.MinSnr => _model.Schedule.MinSnrWeight(t, gamma: 5),
+        _ => 1,
+    });
 
     /// <summary>Batches without end: every clip once per epoch, in a new order each time; a batch may run over into the next epoch.</summary>
     private IEnumerable<int[]> Batches(int[] clips)

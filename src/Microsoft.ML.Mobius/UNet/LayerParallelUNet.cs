@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.UNet;
 
 /// <summary>
-/// LayerParallel (method.md): h = SC(h) + TC(h), then h = SA(h) + TA(h), in one stream, one skip per layer; the middle block's first pair is serial. The
-/// network that the authors of arXiv 2407.06617 published, with their names of parameters and their sums: nothing is halved, though both transformers
-/// carry their input on.
+/// LayerParallel (method.md): h = SC(h) + TC(h), then h = SA(h) + TA(h), in one stream, one skip per layer; the middle block's first pair is
+/// serial. The network that the authors of arXiv 2407.06617 published, with their names of parameters and their sums: nothing is halved,
+/// though both transformers carry their input on.
 /// </summary>
 /// <remarks>
-/// Theirs starts with temporal layers drawn at random. Here TC starts at zero and TA as the identity, which leaves the image model's layers the most of
-/// what they were trained on; it is not the image model, whose stream is doubled by every SA(h) + h.
+/// Theirs starts with temporal layers drawn at random. Here TC starts at zero and TA as the identity, which leaves the image model's layers the
+/// most of what they were trained on; it is not the image model, for every SA(h) + h doubles the stream.
 /// </remarks>
 internal sealed class LayerParallelUNet(UNetConfig config, SpatialStream spatial, TemporalStream temporal) : VideoUNet(config, spatial, temporal)
 {

@@ -95,7 +95,8 @@ internal sealed class SpatialBlock : nn.Module
         _resnets = nn.ModuleList([.. level.InChannels
             .Select(width => new ResnetBlock(width, channels, config.TimeChannels, config.NormNumGroups, config.NormEps))]);
         _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
-            .Select(_ => new SpatialTransformer(channels, level.Heads, config.CrossAttentionDim, config.NormNumGroups, config.HasLinearProjections))]);
+            .Select(_ => new SpatialTransformer(
+                channels, level.Heads, config.CrossAttentionDim, config.NormNumGroups, config.HasLinearProjections))]);
         _downsamplers = level.Downsamples ? nn.ModuleList(new Downsampler(channels)) : null;
         _upsamplers = level.Upsamples ? nn.ModuleList(new Upsampler(channels)) : null;
         RegisterComponents();

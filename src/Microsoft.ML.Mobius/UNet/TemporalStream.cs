@@ -35,8 +35,8 @@ internal sealed class TemporalStream : nn.Module
         _fusion = stream ? new StateFusion(config) : null;
         RegisterComponents();
 
-        // In one stream with the frozen layers, temporal layers must start as the identity, or they would disturb the image model. (In LayerParallel they
-        // still do, for there the sum of two identities is twice the stream.)
+        // In one stream with the frozen layers, temporal layers must start as the identity, or they would disturb the image model. (In
+        // LayerParallel they still do, for there the sum of two identities is twice the stream.)
         if (!stream)
             foreach (var (_, module) in named_modules())
                 (module as TemporalTransformer)?.StartAsIdentity();
@@ -70,10 +70,11 @@ internal sealed class TemporalBlock : nn.Module
         int channels = config.TemporalChannels(level.Channels);
         int groups = Gcd(config.NormNumGroups, channels), layers = level.InChannels.Count;
         int heads = Math.Max(1, level.Heads * channels / level.Channels);
+        int groupsOfTime = Gcd(config.TemporalNormGroups, channels);
         bool summed = config.Layout == UNetLayout.LayerParallel;
         _takesText = config.TemporalText;
         _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers)
-            .Select(i => new TemporalConvolution(channels, Gcd(config.TemporalNormGroups, channels), inChannels: summed ? level.InChannels[i] : null))]);
+            .Select(i => new TemporalConvolution(channels, groupsOfTime, inChannels: summed ? level.InChannels[i] : null))]);
         _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
             .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
                 positions: config.FramePositions))]);

@@ -11,8 +11,8 @@ public enum UNetLayout
     Serial,
 
     /// <summary>
-    /// What the authors of Mobius published: a spatial and a temporal layer take the same input and are summed, in one stream. Gradients cross the frozen
-    /// spatial layers, and attention levels count their input twice, so that even the untrained start is not the image model.
+    /// What the authors of Mobius published: a spatial and a temporal layer take the same input and are summed, in one stream. Gradients cross
+    /// the frozen spatial layers, and attention levels count their input twice, so that even the untrained start is not the image model.
     /// </summary>
     LayerParallel,
 
@@ -41,7 +41,7 @@ internal sealed record UNetConfig
     private static readonly string[] s_downBlocks = ["DownBlock2D", "CrossAttnDownBlock2D", "DownBlock3D", "CrossAttnDownBlock3D"];
     private static readonly string[] s_upBlocks = ["UpBlock2D", "CrossAttnUpBlock2D", "UpBlock3D", "CrossAttnUpBlock3D"];
 
-    /// <summary>Keys of diffusers that change the network, and the values that are built here (those of every published SD 1.x, 2.x and 3D U-Net).</summary>
+    /// <summary>Keys of diffusers that change the network, and the values that are built here: those of SD 1.x, SD 2.x and the 3D U-Nets.</summary>
     private static readonly Dictionary<string, string[]> s_built = new()
     {
         ["act_fn"] = ["\"silu\"", "\"swish\""],
@@ -89,13 +89,13 @@ internal sealed record UNetConfig
     [JsonPropertyName("norm_eps")] public double NormEps { get; init; } = 1e-5;
     [JsonPropertyName("cross_attention_dim")] public int CrossAttentionDim { get; init; } = 1024;
 
-    /// <summary>The number of heads in a 2D U-Net, the size of a head in a 3D one (https://github.com/huggingface/diffusers/issues/2011).</summary>
+    /// <summary>Heads in a 2D U-Net, the size of a head in a 3D one (https://github.com/huggingface/diffusers/issues/2011).</summary>
     [JsonPropertyName("attention_head_dim")] public PerLevel AttentionHeadDim { get; init; } = 8;
 
     /// <summary>The number of heads in any U-Net, where it is given.</summary>
     [JsonPropertyName("num_attention_heads")] public PerLevel? NumAttentionHeads { get; init; }
 
-    /// <summary>Whether spatial transformers project by linear layers (SD 2.x) or 1x1 convolutions (SD 1.x); a 3D U-Net's are always linear.</summary>
+    /// <summary>Whether spatial transformers project by linear layers (SD 2.x) or 1x1 convolutions (SD 1.x); always linear in 3D.</summary>
     [JsonPropertyName("use_linear_projection")] public bool UseLinearProjection { get; init; }
 
     [JsonPropertyName("mobius_layout")] public UNetLayout Layout { get; init; } = UNetLayout.StreamParallel;
@@ -118,7 +118,8 @@ internal sealed record UNetConfig
     [JsonIgnore] public bool HasLinearProjections => UseLinearProjection || ClassName == Class3D;
 
     /// <summary>
-    /// Groups of the norms in TC and T_in: those of every norm; but 32 in the authors' code and in diffusers before 0.25, whatever the config says.
+    /// Groups of the norms in TC and T_in: those of every norm; but 32 in the authors' code and in diffusers before 0.25, whatever the config
+    /// says.
     /// </summary>
     [JsonIgnore] public int TemporalNormGroups => ClassName == Class3D && IsBefore(0, 25) ? 32 : NormNumGroups;
 
@@ -161,7 +162,8 @@ internal sealed record UNetConfig
             int channels = BlockOutChannels[k];
             Within($"block_out_channels[{k}]", channels, MaxWidth);
             if (channels % NormNumGroups != 0)
-                throw new ArgumentException($"block_out_channels[{k}] is {channels}, which norm_num_groups {NormNumGroups} does not divide.");
+                throw new ArgumentException(
+                    $"block_out_channels[{k}] is {channels}, which norm_num_groups {NormNumGroups} does not divide.");
             if (Heads(k) == 0 || channels % Heads(k) != 0 || (NumAttentionHeads is null && channels % AttentionHeadDim[k] != 0))
                 throw new ArgumentException($"{(NumAttentionHeads is null ? "attention_head_dim" : "num_attention_heads")} of level {k} is "
                     + $"{(NumAttentionHeads ?? AttentionHeadDim)[k]}, which does not divide its {channels} channels.");
@@ -196,11 +198,13 @@ internal sealed record UNetConfig
     private static bool IsOneOf(JsonElement value, string[] expected) => value.ValueKind switch
     {
         JsonValueKind.Array => value.EnumerateArray().All(item => IsOneOf(item, expected)),
-        JsonValueKind.Number => expected.Any(text => double.TryParse(text, CultureInfo.InvariantCulture, out double number) && number == value.GetDouble()),
+        JsonValueKind.Number => expected.Any(text => double.TryParse(text, CultureInfo.InvariantCulture, out double number)
+            && number == value.GetDouble()),
         _ => expected.Contains(value.GetRawText()),
     };
 
-    private static string Shortened(JsonElement value) => value.GetRawText() is { Length: > 60 } text ? text[..60] + "..." : value.GetRawText();
+    private static string Shortened(JsonElement value)
+        => value.GetRawText() is var text && text.Length > 60 ? text[..60] + "..." : text;
 
     private bool IsBefore(int major, int minor)
         => DiffusersVersion?.Split('.') is [var first, var second, ..] && int.TryParse(first, out int a) && int.TryParse(second, out int b)

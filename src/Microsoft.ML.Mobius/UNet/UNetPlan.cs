@@ -11,7 +11,8 @@ namespace Microsoft.ML.Mobius.UNet;
 /// <param name="Downsamples">Whether a halving follows.</param>
 /// <param name="Upsamples">Whether a doubling follows.</param>
 internal sealed record LevelPlan(
-    int Channels, IReadOnlyList<int> InChannels, IReadOnlyList<int> SkipChannels, int AttentionCount, int Heads, bool Downsamples, bool Upsamples)
+    int Channels, IReadOnlyList<int> InChannels, IReadOnlyList<int> SkipChannels, int AttentionCount, int Heads,
+    bool Downsamples, bool Upsamples)
 {
     /// <summary>The middle block has one layer more than attentions.</summary>
     public bool IsMiddle => AttentionCount > 0 && AttentionCount < InChannels.Count;
@@ -38,7 +39,8 @@ internal sealed class UNetPlan
         {
             int before = k == 0 ? channels[0] : channels[k - 1];
             int[] inputs = [.. Enumerable.Range(0, config.LayersPerBlock).Select(i => i == 0 ? before : channels[k])];
-            down.Add(new LevelPlan(channels[k], inputs, new int[inputs.Length], config.HasAttentionDown(k) ? inputs.Length : 0, config.Heads(k), k < last, false));
+            int attentions = config.HasAttentionDown(k) ? inputs.Length : 0;
+            down.Add(new LevelPlan(channels[k], inputs, new int[inputs.Length], attentions, config.Heads(k), k < last, false));
             for (int i = 0; i < config.LayersPerBlock + (k < last ? 1 : 0); i++)
                 skips.Push(channels[k]);
         }
@@ -52,7 +54,8 @@ internal sealed class UNetPlan
             int[] joined = [.. Enumerable.Range(0, config.LayersPerBlock + 1).Select(_ => skips.Pop())];
             int[] inputs = [.. joined.Select((skip, i) => (i == 0 ? width : channels[last - k]) + skip)];
             width = channels[last - k];
-            up.Add(new LevelPlan(width, inputs, joined, config.HasAttentionUp(k) ? inputs.Length : 0, config.Heads(last - k), false, k < last));
+            int attentions = config.HasAttentionUp(k) ? inputs.Length : 0;
+            up.Add(new LevelPlan(width, inputs, joined, attentions, config.Heads(last - k), false, k < last));
         }
         Up = up;
     }

@@ -24,13 +24,16 @@ public sealed class DdimSamplerTests
     }
 
     [TestMethod]
-    public void Sample_TrueNoise_GivesTheCleanLatents()
+    [DataRow("epsilon")]
+    [DataRow("v_prediction")]
+    [DataRow("sample")]
+    public void Sample_TruePrediction_GivesTheCleanLatents(string prediction)
     {
         using var scope = NewDisposeScope();
-        var schedule = new NoiseSchedule(new NoiseScheduleConfig { SetAlphaToOne = true });
+        var schedule = new NoiseSchedule(new NoiseScheduleConfig { SetAlphaToOne = true, PredictionType = prediction });
         var (clean, noise) = (randn([1, 2, 3, 4, 4]), randn([1, 2, 3, 4, 4]));
         int first = DdimSampler.Timesteps(schedule, 20).First();
-        var z = DdimSampler.Sample((_, _) => noise.alias(), schedule, schedule.AddNoise(clean, noise, [first]), 20);
+        var z = DdimSampler.Sample((_, t) => schedule.Target(clean, noise, [t]), schedule, schedule.AddNoise(clean, noise, [first]), 20);
         Close.Assert(clean, z, 1e-4);
     }
 

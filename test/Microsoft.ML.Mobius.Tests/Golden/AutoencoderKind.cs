@@ -17,7 +17,8 @@ internal sealed class AutoencoderKind : GoldenKind
         model.eval();
         double tolerance = tolerances.Of(5e-5, "max abs");
         var io = golden.Io;
-        string[] tags = [.. io.Keys.Where(key => key.EndsWith(".image", StringComparison.Ordinal) && !key.StartsWith("grad.", StringComparison.Ordinal)).Select(key => key[..^".image".Length])];
+        string[] tags = [.. io.Keys.Where(key => key.EndsWith(".image", StringComparison.Ordinal)).Select(key => key[..^".image".Length])
+            .Where(tag => tag != "grad")];
         using (no_grad())
             foreach (string tag in tags)
             {

@@ -70,8 +70,9 @@ internal sealed class Findings
     {
         string[] remarks =
         [
-            .. _failures.Count > 0 ? [$"{_failures[0]}{(_failures.Count > 1 ? $" (and {_failures.Count - 1} more)" : "")}"] : Array.Empty<string>(),
-            .. _notYet.Count > 0 ? [$"lacking {string.Join(", ", _notYet)}; {_compared} comparisons {(_failures.Count == 0 ? "hold" : "made")}"] : Array.Empty<string>(),
+            .. _failures.Take(1),
+            .. _failures.Count > 1 ? [$"{_failures.Count - 1} more"] : Array.Empty<string>(),
+            .. _notYet.Count > 0 ? [$"lacking {string.Join(", ", _notYet)}; {_compared} comparisons made"] : Array.Empty<string>(),
             .. _leftOut.Count > 0 ? [$"left out {string.Join(", ", _leftOut)}"] : Array.Empty<string>(),
         ];
         string worst = _compared == 0 ? "-" : Worst.ToString("0.0e-00", CultureInfo.InvariantCulture);

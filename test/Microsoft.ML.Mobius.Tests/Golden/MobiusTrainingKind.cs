@@ -71,7 +71,8 @@ internal sealed class MobiusTrainingKind : GoldenKind
                 string name = key["after.".Length..];
                 using var _ = no_grad();
                 var apart = (named[name] - after).abs();
-                double relative = apart.norm().item<float>() / (after - start[name]).norm().item<float>(), near = (apart <= 2e-6).to(ScalarType.Float32).mean().item<float>();
+                double relative = apart.norm().item<float>() / (after - start[name]).norm().item<float>();
+                double near = (apart <= 2e-6).to(ScalarType.Float32).mean().item<float>();
                 findings.Holds($"{variant}: {name} is {relative:0.0e-00} of its update apart", relative <= 1e-3);
                 findings.Holds($"{variant}: only {near:P} of {name} is within 2e-6", near >= 0.99);
             }

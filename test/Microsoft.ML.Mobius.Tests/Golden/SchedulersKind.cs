@@ -9,7 +9,8 @@ namespace Microsoft.ML.Mobius.Tests.GoldenCases;
 internal sealed class SchedulersKind : GoldenKind
 {
     public override bool Fits(Golden golden) => golden.Has("io.safetensors") && golden.Has("config.json")
-        && golden.Json("config.json") is JsonObject variants && variants.Count > 0 && variants.All(pair => pair.Value is JsonObject variant && variant["scheduler"] is not null);
+        && golden.Json("config.json") is JsonObject { Count: > 0 } variants
+        && variants.All(pair => pair.Value is JsonObject variant && variant["scheduler"] is not null);
 
     public override void Check(Golden golden, Tolerances tolerances, Findings findings)
     {
@@ -32,6 +33,9 @@ internal sealed class SchedulersKind : GoldenKind
                 findings.Within($"{name}: alpha of t = {t}", alphas[t].item<float>(), schedule.AlphaBar(t), tolerances.Of(1e-6, "alphas rel"));
         if (io.TryGetValue($"{name}.add_noise", out var noisy))
             findings.Within($"{name}.add_noise", noisy, schedule.AddNoise(io["clean"], io["noise"], Times.Of(io["add_noise_timesteps"])), 1e-5);
+        if (io.TryGetValue($"{name}.get_velocity", out var velocity))
+            findings.Within($"{name}.get_velocity", velocity, new NoiseSchedule(schedule.Config with { PredictionType = "v_prediction" })
+                .Target(io["clean"], io["noise"], Times.Of(io["add_noise_timesteps"])), 1e-5);
 
         foreach (var (count, times) in variant["timesteps"]!.AsObject())
             findings.Holds($"{name}: other timesteps for {count} steps",
@@ -57,7 +61,12 @@ internal sealed class SchedulersKind : GoldenKind
         if (variant["scheduler"]!.GetValue<string>() is var kind && kind != "DDIMScheduler")
             return kind;
         var config = variant["config"]!;
-        foreach (var (key, known) in new[] { ("timestep_spacing", new[] { "leading" }), ("prediction_type", ["epsilon"]), ("beta_schedule", ["linear", "scaled_linear"]) })
+        foreach (var (key, known) in new (string, string[])[]
+        {
+            ("timestep_spacing", ["leading"]),
+            ("prediction_type", ["epsilon", "v_prediction", "sample"]),
+            ("beta_schedule", ["linear", "scaled_linear"]),
+        })
             if (config[key]?.GetValue<string>() is { } value && !known.Contains(value))
                 return $"DDIM's {key} {value}";
         foreach (string key in new[] { "clip_sample", "thresholding", "rescale_betas_zero_snr" })

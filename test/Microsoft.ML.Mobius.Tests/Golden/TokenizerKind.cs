@@ -21,7 +21,8 @@ internal sealed class TokenizerKind : GoldenKind
             void Same(ClipTokenizer tokenizer, long[] ids, long pad)
             {
                 long[] expected = [.. ids, .. Enumerable.Repeat(pad, tokenizer.MaxLength - ids.Length)], actual = tokenizer.Encode(prompt).Ids;
-                findings.Holds($"'{prompt}' is {string.Join(' ', actual.Take(ids.Length))} instead of {string.Join(' ', ids)}", actual.AsSpan().SequenceEqual(expected));
+                findings.Holds($"'{prompt}' is {string.Join(' ', actual.Take(ids.Length))} instead of {string.Join(' ', ids)}",
+                    actual.AsSpan().SequenceEqual(expected));
             }
             Same(own, Ids(own.PadToken == "!" ? "ids_pad_bang" : "ids"), ownPad);
             Same(bang, Ids("ids_pad_bang"), bangPad);

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.ML.Mobius.Diffusion;
@@ -14,28 +15,25 @@ internal sealed class TrainingKind : GoldenKind
 
     public override void Check(Golden golden, Tolerances tolerances, Findings findings)
     {
-        var schedule = new NoiseSchedule(golden.Case!["scheduler"].Deserialize<NoiseScheduleConfig>()!);
+        var config = golden.Case!["scheduler"].Deserialize<NoiseScheduleConfig>()!;
+        var schedule = new NoiseSchedule(config);
         var zero = ZeroGradients.Of(golden, new Dictionary<string, double>());
         foreach (var (variant, log) in golden.Json("log.json").AsObject())
-            Run(golden, variant, log!, schedule, zero, tolerances, findings);
+            Run(golden, variant, log!, config, zero, tolerances, findings);
         CheckFirstStep(golden, schedule, zero, tolerances, findings);
 
-        foreach (var (prefix, what) in new[] { ("snr.", "min-SNR weights"), ("offset.", "offset noise"), ("perturb.", "input perturbation") })
+        CheckWeights(golden, config, findings);
+        foreach (var (prefix, what) in new[] { ("offset.", "offset noise"), ("perturb.", "input perturbation") })
             if (golden.Io.Keys.Any(key => key.StartsWith(prefix, StringComparison.Ordinal)))
                 findings.NotYet(what);
     }
 
     private static void Run(
-        Golden golden, string variant, JsonNode log, NoiseSchedule schedule, HashSet<string> zero, Tolerances tolerances, Findings findings)
+        Golden golden, string variant, JsonNode log, NoiseScheduleConfig config, HashSet<string> zero, Tolerances tolerances, Findings findings)
     {
         var options = log["options"]!;
-        if (options["prediction_type"]!.GetValue<string>() is var prediction && prediction != "epsilon")
-            findings.NotYet(prediction);
-        if (options["snr_gamma"] is not null)
-            findings.NotYet("min-SNR weights");
-        if (prediction != "epsilon" || options["snr_gamma"] is not null)
-            return;
-
+        var schedule = new NoiseSchedule(config with { PredictionType = options["prediction_type"]!.GetValue<string>() });
+        double? gamma = options["snr_gamma"]?.GetValue<double>();
         bool all = options["trainable"]!.GetValue<string>() != "temporal";
         double rate = options["lr"]!.GetValue<double>();
         int accumulate = options["accumulate"]!.GetValue<int>(), warmup = options["warmup"]!.GetValue<int>();
@@ -52,7 +50,8 @@ internal sealed class TrainingKind : GoldenKind
             foreach (var group in optimizer.ParamGroups)
                 group.LearningRate = rate * (warmup == 0 ? 1 : Math.Min(1, (i + 1.0) / warmup));
             optimizer.zero_grad();
-            var loss = Enumerable.Range(0, accumulate).Select(j => Loss(unet, schedule, io, (i * accumulate + j) % batches)).Aggregate((a, b) => a + b) / accumulate;
+            var loss = Enumerable.Range(0, accumulate).Select(j => Loss(unet, schedule, gamma, io, (i * accumulate + j) % batches))
+                .Aggregate((a, b) => a + b) / accumulate;
             loss.backward();
             double norm = nn.utils.clip_grad_norm_(parameters, options["clip_grad_norm"]?.GetValue<double>() ?? 1e9);
             findings.Within($"{variant}: loss of step {i}", step!["loss"]!.GetValue<double>(), loss.item<float>(), tolerances.Of(1e-4, "losses rel"));
@@ -100,11 +99,34 @@ internal sealed class TrainingKind : GoldenKind
             if (key["step1.grad.".Length..] is var name && !zero.Contains(name))
                 findings.WithinOfLargest(key, expected, named[name].grad!, 1e-3);
         foreach (var (name, norm) in golden.Json("grad_norms_step1.json").AsObject().Where(pair => !zero.Contains(pair.Key)))
-            findings.Within($"step 1: gradient of {name}", norm!.GetValue<double>(), named[name].grad!.norm().item<float>(), tolerances.Of(1e-3, "grad_norm rel"));
+            findings.Within($"step 1: gradient of {name}", norm!.GetValue<double>(), named[name].grad!.norm().item<float>(),
+                tolerances.Of(1e-3, "grad_norm rel"));
     }
 
-    private static Tensor Loss(VideoUNet unet, NoiseSchedule schedule, IReadOnlyDictionary<string, Tensor> io, int batch)
-        => nn.functional.mse_loss(unet.call(Noisy(schedule, io, batch), io["timesteps"][batch], io["encoder_hidden_states"][batch]), io["noise"][batch]);
+    private static void CheckWeights(Golden golden, NoiseScheduleConfig config, Findings findings)
+    {
+        var io = golden.Io;
+        if (!io.TryGetValue("snr.timesteps", out var timesteps))
+            return;
+        var velocity = new NoiseSchedule(config with { PredictionType = "v_prediction" });
+        foreach (var (key, expected) in io.Where(pair => pair.Key.StartsWith("snr.gamma", StringComparison.Ordinal)))
+        {
+            double gamma = double.Parse(key.Split('.')[1]["gamma".Length..], CultureInfo.InvariantCulture);
+            if (key.EndsWith(".v_old", StringComparison.Ordinal))                            // what diffusers itself has given up
+                continue;
+            var schedule = key.EndsWith(".eps", StringComparison.Ordinal) ? new NoiseSchedule(config) : velocity;
+            foreach (var (i, t) in Times.Of(timesteps).Index())
+                findings.Within($"{key} of t = {t}", expected[i].item<float>(), schedule.MinSnrWeight(t, gamma), 1e-5);
+        }
+    }
+
+    private static Tensor Loss(VideoUNet unet, NoiseSchedule schedule, double? gamma, IReadOnlyDictionary<string, Tensor> io, int batch)
+    {
+        int[] t = Times.Of(io["timesteps"][batch]);
+        var predicted = unet.call(Noisy(schedule, io, batch), io["timesteps"][batch], io["encoder_hidden_states"][batch]);
+        var squares = (predicted - schedule.Target(io["latents"][batch], io["noise"][batch], t)).square().flatten(1).mean([1]);
+        return gamma is { } most ? (squares * tensor([.. t.Select(step => (float)schedule.MinSnrWeight(step, most))])).mean() : squares.mean();
+    }
 
     private static Tensor Noisy(NoiseSchedule schedule, IReadOnlyDictionary<string, Tensor> io, int batch)
         => schedule.AddNoise(io["latents"][batch], io["noise"][batch], Times.Of(io["timesteps"][batch]));

@@ -68,7 +68,10 @@ internal abstract partial class UNetKind(string modelClass) : GoldenKind
         findings.Holds($"{parameters.Count} parameters instead of {norms.Count}", parameters.Count == norms.Count);
         foreach (var (key, expected) in io.Where(pair => pair.Key.StartsWith("grad.", StringComparison.Ordinal)))
             if (key["grad.".Length..] is var name && !zero.Contains(name))
-                findings.WithinOfLargest(key, expected, (name switch { "sample" => sample, "encoder_hidden_states" => text, _ => parameters[name] }).grad!, tolerance);
+            {
+                var of = name switch { "sample" => sample, "encoder_hidden_states" => text, _ => parameters[name] };
+                findings.WithinOfLargest(key, expected, of.grad!, tolerance);
+            }
         foreach (var (name, norm) in norms)
         {
             double actual = parameters[name].grad!.norm().item<float>();
@@ -91,7 +94,8 @@ internal static class ZeroGradients
     public static HashSet<string> Of(Golden golden, IReadOnlyDictionary<string, double> norms)
     {
         string beside = Path.Combine(Path.GetDirectoryName(golden.WeightsFile)!, "zero_gradient_params.json");
-        var named = (golden.Has("grad_norms.json") ? golden.Json("grad_norms.json").AsObject()["noise_level"] : null) ?? (golden.Has(beside) ? golden.Json(beside) : null);
+        var named = (golden.Has("grad_norms.json") ? golden.Json("grad_norms.json")["noise_level"] : null)
+            ?? (golden.Has(beside) ? golden.Json(beside) : null);
         return named is not null ? [.. named.AsArray().Select(node => node!.GetValue<string>())]
             : norms.Count == 0 ? [] : [.. norms.Where(pair => pair.Value < 1e-6 * norms.Values.Max()).Select(pair => pair.Key)];
     }

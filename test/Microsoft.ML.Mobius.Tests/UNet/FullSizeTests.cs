@@ -17,7 +17,8 @@ public sealed class FullSizeTests
 
     private static readonly UNetConfig s_video = s_image with
     {
-        ClassName = "UNet3DConditionModel", DiffusersVersion = "0.15.0.dev0", CrossAttentionDim = 1024, AttentionHeadDim = 64, SampleSize = 32, Layout = UNetLayout.Serial,
+        ClassName = "UNet3DConditionModel", DiffusersVersion = "0.15.0.dev0", Layout = UNetLayout.Serial,
+        CrossAttentionDim = 1024, AttentionHeadDim = 64, SampleSize = 32,
         DownBlockTypes = ["CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"],
         UpBlockTypes = ["UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"],
     };

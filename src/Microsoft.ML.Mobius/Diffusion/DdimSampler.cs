@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Diffusion;
 
-/// <summary>Predicts the noise in z_t: (z_t, t) -> ε.</summary>
+/// <summary>Predicts what the schedule's prediction_type says, usually the noise in z_t: (z_t, t) -> ε.</summary>
 internal delegate Tensor Denoiser(Tensor z, int t);
 
 /// <summary>DDIM without noise of its own, η = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12).</summary>
@@ -30,7 +30,7 @@ internal static class DdimSampler
         {
             using var scope = NewDisposeScope();
             double now = schedule.AlphaBar(t), next = schedule.AlphaBar(t - stride);
-            var epsilon = denoise(z, t);
+            var epsilon = schedule.NoiseOf(denoise(z, t), z, t);
             var clean = (z - Math.Sqrt(1 - now) * epsilon) / Math.Sqrt(now);                      // predicted z_0
             var previous = Math.Sqrt(next) * clean + Math.Sqrt(1 - next) * epsilon;               // direction pointing to z_t
             z.Dispose();

@@ -45,13 +45,13 @@ public sealed partial class TextToVideoTrainer
         public UNetLayout Layout { get; set; } = UNetLayout.StreamParallel;
 
         /// <summary>
-        /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is 1. Of no effect in the Serial layout.
+        /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is 1. Of effect in StreamParallel alone.
         /// </summary>
         public int TemporalWidthDivisor { get; set; } = 1;
 
         /// <summary>
-        /// How the spatial stream enters the temporal one; the default is <see cref="Lateral.Convolution"/>. Of no effect in the Serial
-        /// layout.
+        /// How the spatial stream enters the temporal one; the default is <see cref="Lateral.Convolution"/>. Of effect in
+        /// StreamParallel alone.
         /// </summary>
         public Lateral Lateral { get; set; } = Lateral.Convolution;
 

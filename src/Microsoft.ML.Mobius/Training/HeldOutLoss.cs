@@ -41,9 +41,11 @@ internal sealed class HeldOutLoss : IDisposable
             using var scope = NewDisposeScope();
             int[] t = [.. batch.Select(triple => triple.T)];
             var noise = cat([.. batch.Select(triple => triple.Noise)]);
-            var z = _model.Schedule.AddNoise(cat([.. batch.Select(triple => triple.Latents)]), noise, t);
+            var latents = cat([.. batch.Select(triple => triple.Latents)]);
+            var z = _model.Schedule.AddNoise(latents, noise, t);
             var predicted = _model.UNet.call(z, tensor(t, ScalarType.Int64, device: _model.Device), _model.EncodeText([.. batch.Select(triple => triple.Caption)]));
-            sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), noise).item<float>() * batch.Length;
+            var target = _model.Schedule.Target(latents, noise, t);
+            sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), target).item<float>() * batch.Length;
         }
         return sum / _triples.Count;
     }

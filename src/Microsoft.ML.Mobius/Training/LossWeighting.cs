@@ -11,4 +11,10 @@ public enum LossWeighting
     /// is there that it is decided where things are and how they move.
     /// </summary>
     Velocity,
+
+    /// <summary>
+    /// Min-SNR with γ = 5 (Hang et al. 2023, arXiv 2303.09556): the squared error of the noise times min(SNR, 5) / SNR. Low noise, where there is
+    /// little left to learn, counts less.
+    /// </summary>
+    MinSnr,
 }

@@ -106,8 +106,8 @@ internal sealed class TrainingLoop
     }
 
     /// <summary>
-    /// Adds to the gradients those of |ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², mean over everything, with each clip's weight; gives the mean without
-    /// weights.
+    /// Adds to the gradients those of |ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², or of what else the model predicts, mean over everything, with each clip's
+    /// weight; gives the mean without weights.
     /// </summary>
     /// <remarks>
     /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
@@ -119,14 +119,14 @@ internal sealed class TrainingLoop
         var noise = randn(latents.shape, generator: _generator).to(_model.Device);
         int[] t = [.. clips.Select(_ => _random.Next(_model.Schedule.Steps))];
         var text = _model.EncodeText([.. clips.Select(i => _random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
-        var noisy = _model.Schedule.AddNoise(latents, noise, t);
+        var (noisy, target) = (_model.Schedule.AddNoise(latents, noise, t), _model.Schedule.Target(latents, noise, t));
         var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
 
         double Part(Range part)
         {
             using var scope = NewDisposeScope();
             var predicted = _model.UNet.call(noisy[part], steps[part], text[part]);
-            var squares = (predicted.to(ScalarType.Float32) - noise[part]).square().flatten(1).mean([1]);
+            var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
             (squares * weights[part]).sum().div(clips.Length).backward();
             return squares.sum().item<float>() / clips.Length;
         }
@@ -137,8 +137,12 @@ internal sealed class TrainingLoop
         return first + second;
     }
 
-    private float Weight(int t)
-        => _settings.LossWeighting == LossWeighting.Velocity ? (float)_model.Schedule.VelocityWeight(t) : 1;
+    private float Weight(int t) => (float)(_settings.LossWeighting switch
+    {
+        LossWeighting.Velocity => _model.Schedule.VelocityWeight(t),
+        LossWeighting.MinSnr => _model.Schedule.MinSnrWeight(t, gamma: 5),
+        _ => 1,
+    });
 
     /// <summary>Batches without end: every clip once per epoch, in a new order each time; a batch may run over into the next epoch.</summary>
     private IEnumerable<int[]> Batches(int[] clips)

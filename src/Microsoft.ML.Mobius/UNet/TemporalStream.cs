@@ -24,9 +24,11 @@ internal sealed class TemporalStream : nn.Module
         var plan = new UNetPlan(config);
         int first = config.BlockOutChannels[0];
         bool stream = config.Layout == UNetLayout.StreamParallel;
+        if (config.Motion is not null && config.Layout != UNetLayout.Serial)
+            throw new ArgumentException($"Motion modules are layers of the Serial layout, and the layout is {config.Layout}.", nameof(config));
 
-        // T_in is transformer_in (8 heads of the usual size) in the serial model and the identity in StreamParallel.
-        _transformerIn = stream ? null : new TemporalTransformer(first, heads: 8, config.NormNumGroups, innerChannels: 8 * (first / config.Heads(first)));
+        // T_in is transformer_in (8 heads of the usual size) in the serial model and the identity in StreamParallel and between motion modules.
+        _transformerIn = stream || config.Motion is not null ? null : new TemporalTransformer(first, heads: 8, config.NormNumGroups, innerChannels: 8 * (first / config.Heads(first)));
         _narrow = stream && config.TemporalWidthDivisor > 1 ? nn.Conv2d(first, config.TemporalChannels(first), 1) : null;
         _down = nn.ModuleList([.. plan.Down.Select(level => new TemporalBlock(config, level))]);
         _mid = new TemporalBlock(config, plan.Mid);
@@ -55,7 +57,7 @@ internal sealed class TemporalStream : nn.Module
 /// <summary>The temporal layers of one level.</summary>
 internal sealed class TemporalBlock : nn.Module
 {
-    [ComponentName(Name = "temp_convs")] private readonly ModuleList<TemporalConvolution> _convolutions;
+    [ComponentName(Name = "temp_convs")] private readonly ModuleList<TemporalConvolution>? _convolutions;
     [ComponentName(Name = "temp_attentions")] private readonly ModuleList<TemporalTransformer>? _attentions;
     [ComponentName(Name = "temp_projections")] private readonly ModuleDict<Conv2d>? _projections;
     [ComponentName(Name = "laterals")] private readonly ModuleList<Conv2d>? _laterals;
@@ -68,15 +70,24 @@ internal sealed class TemporalBlock : nn.Module
         int channels = config.TemporalChannels(level.Channels);
         int groups = Gcd(config.NormNumGroups, channels), layers = level.InChannels.Count;
         int heads = Math.Max(1, config.Heads(level.Channels) * channels / level.Channels);
-        _takesText = config.TemporalText;
-        _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers).Select(_ => new TemporalConvolution(channels, groups))]);
-        _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
-            .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
-                positions: config.FramePositions))]);
+        bool middle = layers > level.AttentionCount && level.AttentionCount > 0;
+        if (config.Motion is { } motion)
+        {
+            int count = middle ? (motion.Middle ? 1 : 0) : layers;
+            _attentions = count == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, count)
+                .Select(_ => new TemporalTransformer(channels, motion.Heads, motion.NormNumGroups, frameLimit: motion.FrameLimit))]);
+        }
+        else
+        {
+            _takesText = config.TemporalText;
+            _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers).Select(_ => new TemporalConvolution(channels, groups))]);
+            _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
+                .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
+                    positions: config.FramePositions))]);
+        }
 
         if (config.Layout == UNetLayout.StreamParallel)
         {
-            bool middle = layers > level.AttentionCount && level.AttentionCount > 0;
             int entries = middle ? 1 : layers;                       // the spatial stream enters the middle block once
             var widths = Enumerable.Range(0, entries).Select(i => config.TemporalChannels(level.InChannels[i])).ToArray();
             if (widths.Any(width => width != channels))
@@ -90,10 +101,10 @@ internal sealed class TemporalBlock : nn.Module
         RegisterComponents();
     }
 
-    /// <summary>TC(x).</summary>
-    public Tensor Convolution(int i, Tensor x, long frames) => _convolutions[i].call(x, frames);
+    /// <summary>TC(x), or x between motion modules.</summary>
+    public Tensor Convolution(int i, Tensor x, long frames) => _convolutions?[i].call(x, frames) ?? x;
 
-    /// <summary>TA(x), or x where the level has no attention.</summary>
+    /// <summary>TA(x), or x where the level has no temporal attention.</summary>
     public Tensor Attention(int i, Tensor x, long frames, Tensor text) => _attentions?[i].call(x, frames, _takesText ? text : null) ?? x;
 
     /// <summary>TA(TC(P(u) + L(s))).</summary>

@@ -30,6 +30,8 @@ internal sealed class Golden : IDisposable
         return tensors;
     }
 
+    public string PathOf(string file) => Path.Combine(_folder, file);
+
     public T Config<T>(string file = "config.json") => JsonSerializer.Deserialize<T>(File.ReadAllText(Path.Combine(_folder, file)))!;
 
     // Python writes infinities, which JSON does not have.
@@ -45,6 +47,20 @@ internal sealed class Golden : IDisposable
         StateDict.Load(unet.Temporal, tensors.Where(pair => IsTemporal(pair.Key)).ToDictionary(), weights);
         foreach (var parameter in unet.Spatial.parameters())
             parameter.requires_grad = trainAll;
+        unet.eval();
+        return unet;
+    }
+
+    /// <summary>The image network of diffusers' UNet2DConditionModel, frozen.</summary>
+    public SpatialStream Image(string config = "config.json", string weights = "weights.safetensors")
+    {
+        var unet = new SpatialStream(Config<UNetConfig>(config));
+        var shapes = StateDict.Of(unet).ToDictionary(pair => pair.Key, pair => pair.Value.shape);
+        // Projections that are convolutions over single pixels in the file and linear layers here.
+        StateDict.Load(unet, Tensors(weights).ToDictionary(pair => pair.Key, pair =>
+            pair.Value.shape is [.., 1, 1] && shapes.GetValueOrDefault(pair.Key)?.Length == 2 ? pair.Value.squeeze(-1).squeeze(-1) : pair.Value), weights);
+        foreach (var parameter in unet.parameters())
+            parameter.requires_grad = false;
         unet.eval();
         return unet;
     }

@@ -20,7 +20,7 @@ public sealed partial class DependencyTests
         ["Models"] = ["Autoencoder", "Diffusion", "Text", "Torch", "UNet", "Weights"],
         ["Sampling"] = ["Diffusion", "Models", "Torch", "Video"],
         ["Training"] = ["Diffusion", "Models", "Torch", "Video"],
-        ["Pipeline"] = ["Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video"],
+        ["Pipeline"] = ["Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
     };
 
     /// <summary>The only folders that may import a package's namespace.</summary>

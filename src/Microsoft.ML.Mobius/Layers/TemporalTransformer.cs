@@ -24,14 +24,16 @@ internal sealed class TemporalTransformer : nn.Module<Tensor, long, Tensor?, Ten
     /// <param name="innerChannels">Width inside; default <paramref name="channels"/>.</param>
     /// <param name="contextChannels">Width of the text states attended to; null for none.</param>
     /// <param name="positions">Whether sinusoids of the frame's number are added.</param>
-    public TemporalTransformer(int channels, int heads, int groups, int? innerChannels = null, int? contextChannels = null, bool positions = false)
+    /// <param name="frameLimit">Length of the table of frame places that every attention is given, as in AnimateDiff; null for none.</param>
+    public TemporalTransformer(int channels, int heads, int groups, int? innerChannels = null, int? contextChannels = null, bool positions = false,
+        int? frameLimit = null)
         : base(nameof(TemporalTransformer))
     {
         int inner = innerChannels ?? channels;
         _positions = positions;
         _norm = Norms.Group(groups, channels, 1e-6);
         _projectIn = nn.Linear(channels, inner);
-        _blocks = nn.ModuleList(new TransformerBlock(inner, heads, contextChannels));
+        _blocks = nn.ModuleList(new TransformerBlock(inner, heads, contextChannels, frameLimit));
         _projectOut = nn.Linear(inner, channels);
         RegisterComponents();
     }

@@ -8,6 +8,7 @@ namespace Microsoft.ML.Mobius.Layers;
 /// <summary>x + attn1, x + attn2, x + ff, each after its own layer norm: diffusers' BasicTransformerBlock.</summary>
 internal sealed class TransformerBlock : nn.Module<Tensor, Tensor?, Tensor>
 {
+    [ComponentName(Name = "pos_embed")] private readonly FrameTable? _places;
     [ComponentName(Name = "norm1")] private readonly LayerNorm _norm1;
     [ComponentName(Name = "attn1")] private readonly Attention _attention1;
     [ComponentName(Name = "norm2")] private readonly LayerNorm _norm2;
@@ -18,8 +19,10 @@ internal sealed class TransformerBlock : nn.Module<Tensor, Tensor?, Tensor>
     /// <param name="channels">Width.</param>
     /// <param name="heads">Attention heads.</param>
     /// <param name="contextChannels">Width of the states attn2 attends to; null makes attn2 a second self-attention, as in temporal layers.</param>
-    public TransformerBlock(int channels, int heads, int? contextChannels) : base(nameof(TransformerBlock))
+    /// <param name="frameLimit">Length of the table of frame places that both attentions are given, as in AnimateDiff; null for none.</param>
+    public TransformerBlock(int channels, int heads, int? contextChannels, int? frameLimit = null) : base(nameof(TransformerBlock))
     {
+        _places = frameLimit is { } limit ? new FrameTable(channels, limit) : null;
         _norm1 = nn.LayerNorm(channels);
         _attention1 = new Attention(channels, heads);
         _norm2 = nn.LayerNorm(channels);
@@ -33,8 +36,10 @@ internal sealed class TransformerBlock : nn.Module<Tensor, Tensor?, Tensor>
     /// <param name="context">[B, N, D], or null where attn2 is a self-attention.</param>
     public override Tensor forward(Tensor x, Tensor? context = null)
     {
-        x = x + _attention1.call(_norm1.call(x), null);
-        x = x + _attention2.call(_norm2.call(x), context);
+        x = x + _attention1.call(Placed(_norm1.call(x)), null);
+        x = x + _attention2.call(Placed(_norm2.call(x)), context);
         return x + _feedForward.call(_norm3.call(x));
     }
+
+    private Tensor Placed(Tensor x) => _places?.call(x) ?? x;
 }

@@ -15,8 +15,12 @@ namespace Microsoft.ML.Mobius.Models;
 /// </summary>
 internal sealed class TextToVideoModel : IDisposable
 {
-    private TextToVideoModel(ClipTokenizer tokenizer, ClipTextModel textEncoder, AutoencoderKl autoencoder, VideoUNet unet, NoiseSchedule schedule)
+    private readonly LoraStack _loras;
+
+    private TextToVideoModel(ClipTokenizer tokenizer, ClipTextModel textEncoder, AutoencoderKl autoencoder, VideoUNet unet, NoiseSchedule schedule,
+        IReadOnlyList<AppliedLora>? loras = null)
     {
+        _loras = new LoraStack(loras);
         (Tokenizer, TextEncoder, Autoencoder, UNet, Schedule) = (tokenizer, textEncoder, autoencoder, unet, schedule);
         foreach (var frozen in new nn.Module[] { textEncoder, autoencoder, unet.Spatial })
         {
@@ -47,15 +51,39 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>Parameters that training moves: those of the temporal half.</summary>
     public long TrainedParameterCount => UNet.Temporal.parameters().Sum(p => p.numel());
 
+    /// <summary>The LoRAs applied to it, in order; a model that was loaded has those that were merged into it before it was saved.</summary>
+    public IReadOnlyList<AppliedLora> Loras => _loras.Applied;
+
     /// <summary>Makes a video model around an image model, whose parts it takes over.</summary>
     /// <param name="image">The image model; not to be used otherwise from now on.</param>
     /// <param name="config">That of the image model, with what the temporal half shall be.</param>
     /// <param name="seed">Seed of the temporal layers' first weights.</param>
-    public static TextToVideoModel From(TextToImageModel image, UNetConfig config, long seed)
+    /// <param name="motion">Motion modules that the temporal half shall be, whatever <paramref name="config"/> says of it; null for none.</param>
+    /// <exception cref="WeightMismatchException">The motion modules are another image model's.</exception>
+    public static TextToVideoModel From(TextToImageModel image, UNetConfig config, long seed, MotionModules? motion = null)
     {
         random.manual_seed(seed);
-        return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, VideoUNet.Around(image.UNet, config), image.Schedule);
+        var unet = VideoUNet.Around(image.UNet, motion is null ? config : config with { Motion = motion.Config });
+        motion?.LoadInto(unet.Temporal);
+        return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, unet, image.Schedule);
     }
+
+    /// <summary>Applies a LoRA to the U-Net and the text encoder, with the model where it is to stay; nothing is changed if this throws.</summary>
+    /// <param name="path">A file, or a folder as diffusers or peft writes it.</param>
+    /// <param name="scale">Factor of the change.</param>
+    /// <param name="live">Whether it acts beside the weights instead of being merged into them.</param>
+    /// <param name="forGood">Whether <see cref="RemoveLoras"/> shall leave it.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is no LoRA, or damaged.</exception>
+    /// <exception cref="WeightMismatchException">No key names a layer of the model, or a shape differs.</exception>
+    public AppliedLora ApplyLora(string path, double scale, bool live = false, bool forGood = false)
+    {
+        using var file = LoraFile.Read(path);
+        return _loras.Apply(LoraMatch.Of(file, ("unet", UNet.PublishedModules()), ("text_encoder", TextEncoder.named_modules())), scale, live, forGood);
+    }
+
+    /// <summary>Takes all LoRAs off that were not applied for good; every weight is then bit for bit what it was before.</summary>
+    public void RemoveLoras() => _loras.Remove();
 
     public void To(Device device)
     {
@@ -77,10 +105,13 @@ internal sealed class TextToVideoModel : IDisposable
     }
 
     /// <summary>Writes the model as named entries, weights in float32, each a forward-only stream.</summary>
+    /// <exception cref="InvalidOperationException">A LoRA acts live: it is no part of the weights.</exception>
     public void Save(Action<string, Action<Stream>> write)
     {
+        if (Loras.FirstOrDefault(lora => lora.Live) is { } live)
+            throw new InvalidOperationException($"The LoRA {live.File} acts live and would not be saved: take it off, or merge it.");
         write("config.json", stream => JsonSerializer.Serialize(stream,
-            new Configs(TextEncoder.Config, Autoencoder.Config(), UNet.Config, Schedule.Config, Tokenizer.PadToken)));
+            new Configs(TextEncoder.Config, Autoencoder.Config(), UNet.Config, Schedule.Config, Tokenizer.PadToken, Loras)));
         write("tokenizer.vocab.json", stream => Tokenizer.Save(stream, Stream.Null));
         write("tokenizer.merges.txt", stream => Tokenizer.Save(Stream.Null, stream));
         foreach (var (name, module) in Parts(TextEncoder, Autoencoder, UNet))
@@ -109,7 +140,7 @@ internal sealed class TextToVideoModel : IDisposable
         Configs? configs = null;
         Entry("config.json", stream => configs = JsonSerializer.Deserialize<Configs>(stream) is { IsWhole: true } whole ? whole
             : throw new InvalidDataException("a part of the model is not described"));
-        var (textConfig, vaeConfig, unetConfig, scheduleConfig, padToken) = configs!;
+        var (textConfig, vaeConfig, unetConfig, scheduleConfig, padToken, loras) = configs!;
         byte[] vocabulary = [], merges = [];
         Entry("tokenizer.vocab.json", stream => vocabulary = Bytes(stream));
         Entry("tokenizer.merges.txt", stream => merges = Bytes(stream));
@@ -117,7 +148,7 @@ internal sealed class TextToVideoModel : IDisposable
         // Names vocab.json or merges.txt itself where one of them is damaged.
         var tokenizer = ClipTokenizer.Create(new MemoryStream(vocabulary), new MemoryStream(merges), padToken, textConfig.MaxPositionEmbeddings);
         var model = new TextToVideoModel(tokenizer, new ClipTextModel(textConfig), new AutoencoderKl(vaeConfig),
-            VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig));
+            VideoUNet.Around(new SpatialStream(unetConfig), unetConfig), new NoiseSchedule(scheduleConfig), loras);
         try
         {
             foreach (var (name, module) in Parts(model.TextEncoder, model.Autoencoder, model.UNet))
@@ -146,6 +177,7 @@ internal sealed class TextToVideoModel : IDisposable
 
     public void Dispose()
     {
+        _loras.Dispose();
         TextEncoder.Dispose();
         Autoencoder.Dispose();
         UNet.Dispose();
@@ -166,7 +198,8 @@ internal sealed class TextToVideoModel : IDisposable
         return copy.ToArray();
     }
 
-    private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule, string PadToken)
+    private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule, string PadToken,
+        IReadOnlyList<AppliedLora>? Loras = null)
     {
         /// <summary>Missing members come as nulls.</summary>
         [JsonIgnore]

@@ -1,6 +1,7 @@
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
+using Microsoft.ML.Mobius.Weights;
 
 namespace Microsoft.ML.Mobius;
 
@@ -66,6 +67,19 @@ public sealed partial class TextToVideoTrainer
         /// it knows order from the temporal convolutions alone, as in published text-to-video models.
         /// </summary>
         public bool FramePositions { get; set; } = true;
+
+        /// <summary>
+        /// AnimateDiff motion modules (arXiv 2307.04725) that become the temporal half and are trained further: a MotionAdapter folder of diffusers, its
+        /// file, or a file of AnimateDiff (versions 1 to 3), made for the image model in use. The default is null: new temporal layers.
+        /// Needs the Serial layout; <see cref="TemporalText"/> and <see cref="FramePositions"/> are then of no effect.
+        /// </summary>
+        public string? MotionModulePath { get; set; }
+
+        /// <summary>
+        /// LoRAs that are merged into the model before it is trained, one after the other; the default is none. What of their keys names no layer of the
+        /// model is listed in a warning and in <see cref="TextToVideoTransformer.Loras"/>.
+        /// </summary>
+        public IReadOnlyList<LoraSource> Loras { get; set; } = [];
 
         /// <summary>Frames per clip, at least 1; the default is 8. Of longer clips the first frames are used.</summary>
         public int FrameCount { get; set; } = 8;
@@ -138,7 +152,12 @@ public sealed partial class TextToVideoTrainer
         /// <summary>Stops reading and training; the default never does.</summary>
         public CancellationToken CancellationToken { get; set; }
 
-        internal Options Copy() => (Options)MemberwiseClone();
+        internal Options Copy()
+        {
+            var copy = (Options)MemberwiseClone();
+            copy.Loras = [.. Loras];
+            return copy;
+        }
 
         internal VideoReadOptions Reading => new()
         {
@@ -194,6 +213,13 @@ public sealed partial class TextToVideoTrainer
         {
             if (!Enum.IsDefined(Layout))
                 yield return $"Layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.";
+            else if (MotionModulePath is not null && Layout != UNetLayout.Serial)
+                yield return $"MotionModulePath needs the Serial layout, but Layout is {Layout}.";
+            if (MotionModulePath is not null && string.IsNullOrWhiteSpace(MotionModulePath))
+                yield return "MotionModulePath is empty.";
+            foreach (var lora in Loras)
+                if (string.IsNullOrWhiteSpace(lora.Path) || !double.IsFinite(lora.Scale))
+                    yield return FormattableString.Invariant($"The LoRA of path '{lora.Path}' and scale {lora.Scale} must have a path and a finite scale.");
             if (!Enum.IsDefined(Lateral))
                 yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))

@@ -2,7 +2,9 @@ using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
+using Microsoft.ML.Mobius.Weights;
 using Microsoft.ML.Runtime;
 
 namespace Microsoft.ML.Mobius;
@@ -34,7 +36,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <returns>The transformer that generates videos. Dispose it to free the model's memory.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
     /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
-    /// refused for it; the message names the row. Or the loss became infinite.</exception>
+    /// refused for it; the message names the row. Or a file of the options is damaged or of another kind, or the loss became infinite.</exception>
+    /// <exception cref="FileNotFoundException">A file of the options is missing.</exception>
+    /// <exception cref="WeightMismatchException">The motion modules or a LoRA were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, or the GPU that was asked for is not
     /// there.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled.</exception>
@@ -51,10 +55,15 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         if (_options.Steps > 0 && input.Schema[_options.ClipColumnName].Type is TextDataViewType)
             VideoReader.CheckFfmpeg();
 
+        using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
+        if (motion?.Config.FrameLimit < _options.FrameCount)
+            throw _host.ExceptUserArg(nameof(Options.FrameCount), $"{motion.Name} has places for {motion.Config.FrameLimit} frames, not for {_options.FrameCount}.");
         var image = _base.Open();
-        var model = TextToVideoModel.From(image, _options.Architecture(image.UNetConfig), seed);
+        var model = TextToVideoModel.From(image, _options.Architecture(image.UNetConfig), seed, motion);
         try
         {
+            foreach (var (file, scale) in _options.Loras)
+                Report(model.ApplyLora(file, scale, forGood: true), channel);
             model.To(device);
             channel.Info(FormattableString.Invariant(
                 $"{_options.Layout}: {model.ParameterCount:N0} parameters, {model.TrainedParameterCount:N0} of them trained, on {device}."));
@@ -135,6 +144,13 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));
         channel.Info(FormattableString.Invariant($"{history.Seconds:F1} s, peak memory {history.PeakMemoryBytes / (double)(1 << 20):F0} MiB."));
         return history;
+    }
+
+    private static void Report(AppliedLora lora, IChannel channel)
+    {
+        channel.Info(FormattableString.Invariant($"{lora.File}: merged into {lora.Layers.Count} layers at scale {lora.Scale}."));
+        if (lora.UnmatchedKeys.Count > 0)
+            channel.Warning($"{lora.File}: {lora.UnmatchedKeys.Count} keys name no layer of the model and are left out: {string.Join(", ", lora.UnmatchedKeys)}.");
     }
 
     private void CheckAlive()

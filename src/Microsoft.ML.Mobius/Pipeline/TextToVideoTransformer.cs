@@ -7,6 +7,7 @@ using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
+using Microsoft.ML.Mobius.Weights;
 using Microsoft.ML.Runtime;
 
 [assembly: LoadableClass(typeof(TextToVideoTransformer), null, typeof(SignatureLoadModel), "Text to video", TextToVideoTransformer.LoaderSignature)]
@@ -62,6 +63,16 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
     /// <summary>Parameters that training moved: those of the temporal half.</summary>
     public long TrainedParameterCount { get; }
 
+    /// <summary>The LoRAs in use, in the order in which they were applied. Merged ones are saved with the model, as part of its weights and by name.</summary>
+    public IReadOnlyList<AppliedLora> Loras
+    {
+        get
+        {
+            lock (_gate)
+                return _model.Loras;
+        }
+    }
+
     /// <summary>What was measured in training; empty lists if there was none.</summary>
     public TrainingHistory History { get; }
 
@@ -78,6 +89,45 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
             if (problems.Length > 0)
                 throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(value));
             _generation = value;
+        }
+    }
+
+    /// <summary>Applies a LoRA (Hu et al. 2021, arXiv 2106.09685) to the U-Net and the text encoder: W + scale · alpha / rank · up down.</summary>
+    /// <param name="path">
+    /// A file with keys of diffusers, peft or kohya, or a folder with one as diffusers or peft writes it. Without an alpha of its own, alpha is the rank.
+    /// </param>
+    /// <param name="scale">Factor of the change, finite; the default is 1.</param>
+    /// <param name="live">
+    /// False, the default: merged into the weights, which costs no time when generating; a copy of the weights that it changes is kept for
+    /// <see cref="RemoveLoras"/>. True: computed beside the weights with every generation; the model cannot be saved meanwhile.
+    /// </param>
+    /// <returns>What it changed, and which of its keys name no layer of the model.</returns>
+    /// <remarks>Any number may be applied, and they add up. Views and prediction engines made earlier use them from their next video on.</remarks>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged, or no plain LoRA.</exception>
+    /// <exception cref="WeightMismatchException">No key names a layer of the model, or a shape differs. As with all the others, nothing was changed.</exception>
+    /// <exception cref="NotSupportedException">It is to act live on a convolution over frames.</exception>
+    public AppliedLora ApplyLora(string path, double scale = 1, bool live = false)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        if (!double.IsFinite(scale))
+            throw new ArgumentOutOfRangeException(nameof(scale), scale, "The scale must be finite.");
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            return _model.ApplyLora(path, scale, live);
+        }
+    }
+
+    /// <summary>
+    /// Takes off what <see cref="ApplyLora"/> applied since the model was fitted or loaded: every weight is bit for bit what it was before.
+    /// </summary>
+    public void RemoveLoras()
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _model.RemoveLoras();
         }
     }
 

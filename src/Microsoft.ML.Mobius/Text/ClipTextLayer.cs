@@ -88,8 +88,8 @@ internal sealed class ClipAttention : Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         Tensor Split(Tensor t) => t.view(x.shape[0], x.shape[1], _heads, -1).transpose(1, 2);    // [B, heads, N, D / heads]
         var attended = functional.scaled_dot_product_attention(
-            Split(_query.forward(x)), Split(_key.forward(x)), Split(_value.forward(x)), is_casual: true);
-        return _out.forward(attended.transpose(1, 2).reshape(x.shape)).MoveToOuterDisposeScope();   // [B, N, D]
+            Split(_query.call(x)), Split(_key.call(x)), Split(_value.call(x)), is_casual: true);
+        return _out.call(attended.transpose(1, 2).reshape(x.shape)).MoveToOuterDisposeScope();   // [B, N, D]
     }
 }
 
@@ -116,8 +116,8 @@ internal sealed class ClipPerceptron : Module<Tensor, Tensor>
     public override Tensor forward(Tensor x)
     {
         using var scope = NewDisposeScope();
-        var hidden = _in.forward(x);
+        var hidden = _in.call(x);
         var active = _quick ? hidden * sigmoid(1.702 * hidden) : functional.gelu(hidden);
-        return _out.forward(active).MoveToOuterDisposeScope();
+        return _out.call(active).MoveToOuterDisposeScope();
     }
 }

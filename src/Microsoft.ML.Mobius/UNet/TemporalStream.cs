@@ -24,9 +24,11 @@ internal sealed class TemporalStream : nn.Module
         var plan = new UNetPlan(config);
         int first = config.BlockOutChannels[0];
         bool stream = config.Layout == UNetLayout.StreamParallel;
+        if (config.Motion is not null && config.Layout != UNetLayout.Serial)
+            throw new ArgumentException($"Motion modules are layers of the Serial layout, and the layout is {config.Layout}.", nameof(config));
 
-        // T_in is transformer_in (8 heads of the usual size) where there is one stream, and the identity in StreamParallel.
-        _transformerIn = stream ? null
+        // T_in is transformer_in (8 heads of the usual size) where there is one stream, and the identity in StreamParallel and between motion modules.
+        _transformerIn = stream || config.Motion is not null ? null
             : new TemporalTransformer(first, heads: 8, config.TemporalNormGroups, innerChannels: 8 * (first / config.Heads(0)));
         _narrow = stream && config.TemporalWidthDivisor > 1 ? nn.Conv2d(first, config.TemporalChannels(first), 1) : null;
         _down = nn.ModuleList([.. plan.Down.Select(level => new TemporalBlock(config, level))]);
@@ -57,7 +59,7 @@ internal sealed class TemporalStream : nn.Module
 /// <summary>The temporal layers of one level.</summary>
 internal sealed class TemporalBlock : nn.Module
 {
-    [ComponentName(Name = "temp_convs")] private readonly ModuleList<TemporalConvolution> _convolutions;
+    [ComponentName(Name = "temp_convs")] private readonly ModuleList<TemporalConvolution>? _convolutions;
     [ComponentName(Name = "temp_attentions")] private readonly ModuleList<TemporalTransformer>? _attentions;
     [ComponentName(Name = "temp_projections")] private readonly ModuleDict<Conv2d>? _projections;
     [ComponentName(Name = "laterals")] private readonly ModuleList<Conv2d>? _laterals;
@@ -72,19 +74,28 @@ internal sealed class TemporalBlock : nn.Module
         int heads = Math.Max(1, level.Heads * channels / level.Channels);
         int groupsOfTime = Gcd(config.TemporalNormGroups, channels);
         bool summed = config.Layout == UNetLayout.LayerParallel;
-        _takesText = config.TemporalText;
-        _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers)
-            .Select(i => new TemporalConvolution(channels, groupsOfTime, inChannels: summed ? level.InChannels[i] : null))]);
-        _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
-            .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
-                positions: config.FramePositions))]);
+        if (config.Motion is { } motion)
+        {
+            int count = level.IsMiddle ? (motion.Middle ? 1 : 0) : layers;
+            _attentions = count == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, count)
+                .Select(_ => new TemporalTransformer(channels, motion.Heads, motion.NormNumGroups, frameLimit: motion.FrameLimit))]);
+        }
+        else
+        {
+            _takesText = config.TemporalText;
+            _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers)
+                .Select(i => new TemporalConvolution(channels, groupsOfTime, inChannels: summed ? level.InChannels[i] : null))]);
+            _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
+                .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
+                    positions: config.FramePositions))]);
+        }
 
         if (summed)
             for (int i = 0; i < layers; i++)
                 if (level.IsMiddle && i == 0)
-                    _convolutions[i].StartAsPassage();               // the one that stands after its resnet, not beside it
+                    _convolutions![i].StartAsPassage();               // the one that stands after its resnet, not beside it
                 else
-                    _convolutions[i].StartAtZero();
+                    _convolutions![i].StartAtZero();
 
         if (config.Layout == UNetLayout.StreamParallel)
         {
@@ -101,10 +112,10 @@ internal sealed class TemporalBlock : nn.Module
         RegisterComponents();
     }
 
-    /// <summary>TC(x).</summary>
-    public Tensor Convolution(int i, Tensor x, long frames) => _convolutions[i].call(x, frames);
+    /// <summary>TC(x), or x between motion modules.</summary>
+    public Tensor Convolution(int i, Tensor x, long frames) => _convolutions?[i].call(x, frames) ?? x;
 
-    /// <summary>TA(x), or x where the level has no attention.</summary>
+    /// <summary>TA(x), or x where the level has no temporal attention.</summary>
     public Tensor Attention(int i, Tensor x, long frames, Tensor text) => _attentions?[i].call(x, frames, _takesText ? text : null) ?? x;
 
     /// <summary>TA(TC(P(u) + L(s))).</summary>

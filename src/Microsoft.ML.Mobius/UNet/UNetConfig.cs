@@ -110,6 +110,9 @@ internal sealed record UNetConfig
     /// <summary>Whether temporal layers are told the place of each frame, which published models learn from the padding of TC alone.</summary>
     [JsonPropertyName("mobius_frame_positions")] public bool FramePositions { get; init; }
 
+    /// <summary>The temporal layers of AnimateDiff in place of the usual ones; Serial alone. The two settings before this are then of no effect.</summary>
+    [JsonPropertyName("mobius_motion"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public MotionConfig? Motion { get; init; }
+
     /// <summary>Every other key of the file, kept so that it can be written again.</summary>
     [JsonExtensionData] public Dictionary<string, JsonElement> Other { get; init; } = [];
 

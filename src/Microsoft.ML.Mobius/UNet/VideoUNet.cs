@@ -59,6 +59,19 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
         return UNetLayout.Serial;
     }
 
+    /// <summary>
+    /// All modules by the names that published files give them: those of diffusers' UNet3DConditionModel, or UNetMotionModel around motion modules.
+    /// In StreamParallel the image model's conv_out is not used, but the copy in the state fusion: that one has the name.
+    /// </summary>
+    public IEnumerable<(string Name, nn.Module Module)> PublishedModules()
+    {
+        bool fused = Config.Layout == UNetLayout.StreamParallel;
+        return Spatial.named_modules().Where(named => !fused || named.name != "conv_out")
+            .Concat(Temporal.named_modules().Select(named => (
+                fused && named.name == "state_fusion.conv_out" ? "conv_out"
+                    : Config.Motion is null ? named.name : named.name.Replace(".temp_attentions.", ".motion_modules."), named.module)));
+    }
+
     /// <summary>Predicts the noise in z.</summary>
     /// <param name="z">Noisy latents, [B, c, F, h, w].</param>
     /// <param name="t">Time steps, [B] int64.</param>

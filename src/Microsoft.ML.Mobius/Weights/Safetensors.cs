@@ -14,22 +14,6 @@ namespace Microsoft.ML.Mobius.Weights;
 /// </remarks>
 internal static class Safetensors
 {
-    private const long ChunkElements = 4 << 20;
-
-    private static readonly Dictionary<ScalarType, string> Names = new()
-    {
-        [ScalarType.Float64] = "F64",
-        [ScalarType.Float32] = "F32",
-        [ScalarType.Float16] = "F16",
-        [ScalarType.BFloat16] = "BF16",
-        [ScalarType.Int64] = "I64",
-        [ScalarType.Int32] = "I32",
-        [ScalarType.Byte] = "U8",
-        [ScalarType.Bool] = "BOOL",
-    };
-
-    private static readonly Dictionary<string, ScalarType> Types = Names.ToDictionary(pair => pair.Value, pair => pair.Key);
-
     /// <summary>Writes the tensors in the given order; they may lie on any device and are not disposed.</summary>
     /// <param name="stream">Written from its present position on, never sought in.</param>
     /// <param name="tensors">Distinct names and their tensors.</param>
@@ -49,18 +33,8 @@ internal static class Safetensors
         stream.Write(length);
         stream.Write(header);
 
-        using var noGrad = no_grad();
         foreach (var (_, tensor, type) in entries)
-        {
-            using var scope = NewDisposeScope();
-            var flat = tensor.detach().reshape(-1);
-            for (long at = 0; at < flat.shape[0]; at += ChunkElements)
-            {
-                using var chunkScope = NewDisposeScope();
-                var chunk = flat.narrow(0, at, Math.Min(ChunkElements, flat.shape[0] - at)).to(type).cpu();
-                stream.Write(chunk.bytes);
-            }
-        }
+            TensorBytes.Write(tensor, type, stream);
     }
 
     /// <summary>Reads every tensor of the stream into the CPU's memory.</summary>
@@ -71,20 +45,19 @@ internal static class Safetensors
     public static IReadOnlyDictionary<string, Tensor> Read(Stream stream, ScalarType? floatsAs = null)
     {
         string what = stream is FileStream file ? Path.GetFileName(file.Name) : "The safetensors data";
-        var entries = SafetensorsHeader.Read(stream, what, Types);
+        var entries = SafetensorsHeader.Read(stream, what).Entries;
         var tensors = new OrderedDictionary<string, Tensor>(entries.Count);
-        using var noGrad = no_grad();
         try
         {
             foreach (var entry in entries)
             {
-                bool converts = floatsAs is not null && floatsAs != entry.Type && is_floating_point(entry.Type);
-                var tensor = empty(entry.Shape, converts ? floatsAs!.Value : entry.Type, CPU).DetachFromDisposeScope();
+                var type = floatsAs is not null && is_floating_point(entry.Type) ? floatsAs.Value : entry.Type;
+                var tensor = empty(entry.Shape, type, CPU).DetachFromDisposeScope();
                 tensors.Add(entry.Name, tensor);
-                Fill(tensor, stream, converts ? entry.Type : null);
+                TensorBytes.Fill(tensor, entry.Type, stream.ReadExactly);
             }
             if (stream.ReadByte() >= 0)
-                throw new InvalidDataException($"{what} goes on after the last tensor its header lists: a hole, or a wrong file.");
+                throw SafetensorsHeader.GoesOn(what);
             return tensors;
         }
         catch (Exception e)
@@ -97,27 +70,11 @@ internal static class Safetensors
         }
     }
 
-    private static void Fill(Tensor tensor, Stream stream, ScalarType? storedAs)
-    {
-        using var scope = NewDisposeScope();
-        var flat = tensor.view(-1);
-        using var buffer = storedAs is null ? null : empty(Math.Min(ChunkElements, flat.shape[0]), storedAs.Value, CPU);
-        for (long at = 0; at < flat.shape[0]; at += ChunkElements)
-        {
-            using var chunkScope = NewDisposeScope();
-            var target = flat.narrow(0, at, Math.Min(ChunkElements, flat.shape[0] - at));
-            var source = buffer?.narrow(0, 0, target.shape[0]) ?? target;
-            stream.ReadExactly(source.bytes);
-            if (buffer is not null)
-                target.copy_(source);
-        }
-    }
-
     private static ScalarType TypeOf(Tensor tensor, ScalarType? storeFloatsAs)
     {
         var type = storeFloatsAs is not null && tensor.is_floating_point() ? storeFloatsAs.Value : tensor.dtype;
-        return Names.ContainsKey(type) ? type : throw new ArgumentException($"A tensor of type {type} cannot be stored; expected one of "
-            + $"{string.Join(", ", Names.Keys)}.", nameof(tensor));
+        return SafetensorsHeader.Names.ContainsKey(type) ? type : throw new ArgumentException($"A tensor of type {type} cannot be stored; expected one of "
+            + $"{string.Join(", ", SafetensorsHeader.Names.Keys)}.", nameof(tensor));
     }
 
     private static byte[] Header(List<(string Name, Tensor Tensor, ScalarType Type)> entries, IReadOnlyDictionary<string, string> metadata)
@@ -137,9 +94,9 @@ internal static class Safetensors
                 if (!seen.Add(name))
                     throw new ArgumentException($"The tensor name '{name}' occurs twice or is reserved.", nameof(entries));
                 long begin = end;
-                end += tensor.numel() * SafetensorsHeader.SizeOf(type);
+                end += tensor.numel() * TensorBytes.SizeOf(type);
                 json.WriteStartObject(name);
-                json.WriteString("dtype", Names[type]);
+                json.WriteString("dtype", SafetensorsHeader.Names[type]);
                 json.WriteStartArray("shape");
                 foreach (long size in tensor.shape)
                     json.WriteNumberValue(size);

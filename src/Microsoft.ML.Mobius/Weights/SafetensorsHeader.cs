@@ -6,41 +6,55 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Weights;
 
 /// <summary>One tensor as the header of a safetensors file describes it; offsets count from the start of the data.</summary>
-internal sealed record SafetensorsEntry(string Name, ScalarType Type, long[] Shape, long Begin, long End);
+internal sealed record SafetensorsEntry(string Name, ScalarType Type, long[] Shape, long Begin, long End) : WeightEntry(Name, Type, Shape);
 
-/// <summary>Reads the header of a safetensors file and holds it against every rule of the format before any tensor is made.</summary>
-internal static class SafetensorsHeader
+/// <summary>The header of a safetensors file, held against every rule of the format before any tensor is made.</summary>
+/// <param name="Entries">The tensors in the order of their data, which follow each other without a hole.</param>
+/// <param name="Metadata">The text pairs of <c>__metadata__</c>.</param>
+internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries, IReadOnlyDictionary<string, string> Metadata)
 {
     private const long MaxLength = 100_000_000;     // the reference implementation's limit
+    private const int MaxTensors = 100_000;         // so that many short entries cannot take much more memory than the file has bytes
+    private const int MaxDimensions = 64;           // libtorch's
 
-    /// <summary>The size of one element in bytes.</summary>
-    public static int SizeOf(ScalarType type) => type switch
+    /// <summary>The types that can be stored and their names.</summary>
+    public static IReadOnlyDictionary<ScalarType, string> Names { get; } = new Dictionary<ScalarType, string>
     {
-        ScalarType.Float64 or ScalarType.Int64 => 8,
-        ScalarType.Float32 or ScalarType.Int32 => 4,
-        ScalarType.Float16 or ScalarType.BFloat16 => 2,
-        _ => 1,
+        [ScalarType.Float64] = "F64",
+        [ScalarType.Float32] = "F32",
+        [ScalarType.Float16] = "F16",
+        [ScalarType.BFloat16] = "BF16",
+        [ScalarType.Int64] = "I64",
+        [ScalarType.Int32] = "I32",
+        [ScalarType.Byte] = "U8",
+        [ScalarType.Bool] = "BOOL",
     };
 
-    /// <summary>The entries in the order of their data, which follow each other without a hole; the stream stands at the first.</summary>
-    public static List<SafetensorsEntry> Read(Stream stream, string what, IReadOnlyDictionary<string, ScalarType> types)
+    private static readonly Dictionary<string, ScalarType> Types = Names.ToDictionary(pair => pair.Value, pair => pair.Key);
+
+    /// <summary>How many bytes of data follow the header.</summary>
+    public long DataLength => Entries.Count == 0 ? 0 : Entries[^1].End;
+
+    /// <summary>Reads the header; the stream then stands at the first byte of the data.</summary>
+    /// <exception cref="InvalidDataException">It is not a correct header, or the stream is too short for what it lists.</exception>
+    public static SafetensorsHeader Read(Stream stream, string what)
     {
-        using var document = Parse(Text(stream, what), what);
-        var entries = new List<SafetensorsEntry>();
-        var names = new HashSet<string>();
-        foreach (var property in document.RootElement.EnumerateObject())
+        byte[] text = Text(stream, what);
+        if (text.Length == 0 || text[0] != '{')
+            throw new InvalidDataException($"{what} is no safetensors file: its header does not begin with '{{'.");
+        if (!Utf8.IsValid(text))
+            throw new InvalidDataException($"{what}: the header is not correct UTF-8.");
+        SafetensorsHeader header;
+        try
         {
-            if (!names.Add(property.Name))
-                throw new InvalidDataException($"{what} lists '{property.Name}' twice.");
-            if (property.Name == "__metadata__")
-                CheckMetadata(property.Value, what);
-            else
-                entries.Add(Entry(property.Name, property.Value, what, types));
+            header = Parse(text, what);
         }
-        // An empty tensor begins where its neighbour does, and comes before it.
-        entries.Sort((a, b) => (a.Begin, a.End).CompareTo((b.Begin, b.End)));
+        catch (Exception e) when (e is JsonException or InvalidOperationException)      // the latter: half a surrogate pair in a text
+        {
+            throw new InvalidDataException($"{what}: the header is not correct JSON. {e.Message}", e);
+        }
         long end = 0;
-        foreach (var entry in entries)
+        foreach (var entry in header.Entries)
         {
             if (entry.Begin < end)
                 throw new InvalidDataException($"{what}: '{entry.Name}' begins at byte {entry.Begin}, its neighbour ends at {end}: they overlap.");
@@ -51,8 +65,12 @@ internal static class SafetensorsHeader
         long left = stream.CanSeek ? stream.Length - stream.Position : long.MaxValue;
         if (end > left)
             throw new InvalidDataException($"{what} was cut off: its header lists {end} bytes of data, and {left} are there.");
-        return entries;
+        return header;
     }
+
+    /// <summary>The error of data past the last tensor.</summary>
+    public static InvalidDataException GoesOn(string what)
+        => new($"{what} goes on after the last tensor its header lists: a hole, or a wrong file.");
 
     private static byte[] Text(Stream stream, string what)
     {
@@ -72,65 +90,95 @@ internal static class SafetensorsHeader
         return text;
     }
 
-    private static JsonDocument Parse(byte[] text, string what)
+    // Token by token: a document of many short tokens would take several times the memory of its text.
+    private static SafetensorsHeader Parse(byte[] text, string what)
     {
-        if (text.Length == 0 || text[0] != '{')
-            throw new InvalidDataException($"{what} is no safetensors file: its header does not begin with '{{'.");
-        if (!Utf8.IsValid(text))
-            throw new InvalidDataException($"{what}: the header is not correct UTF-8.");
-        try
+        var json = new Utf8JsonReader(text);
+        json.Read();
+        var entries = new List<SafetensorsEntry>();
+        IReadOnlyDictionary<string, string>? metadata = null;
+        var names = new HashSet<string>();
+        while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
-            return JsonDocument.Parse(text);
+            string name = json.GetString()!;
+            json.Read();
+            if (!names.Add(name))
+                throw new InvalidDataException($"{what} lists '{name}' twice.");
+            if (names.Count > MaxTensors)
+                throw new InvalidDataException($"{what} lists more than {MaxTensors} tensors.");
+            if (name == "__metadata__")
+                metadata = ReadMetadata(ref json, what);
+            else
+                entries.Add(Entry(name, ref json, what));
         }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException($"{what}: the header is not correct JSON. {e.Message}", e);
-        }
+        json.Read();    // refuses anything but white space after the object
+        // An empty tensor begins where its neighbour does, and comes before it.
+        entries.Sort((a, b) => (a.Begin, a.End).CompareTo((b.Begin, b.End)));
+        return new SafetensorsHeader(entries, metadata ?? new Dictionary<string, string>());
     }
 
-    private static void CheckMetadata(JsonElement metadata, string what)
+    private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader json, string what)
     {
-        if (metadata.ValueKind != JsonValueKind.Object || metadata.EnumerateObject().Any(pair => pair.Value.ValueKind != JsonValueKind.String))
-            throw new InvalidDataException($"{what}: __metadata__ must be an object of texts.");
+        var metadata = new Dictionary<string, string>();
+        if (json.TokenType == JsonTokenType.StartObject)
+        {
+            while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
+            {
+                string key = json.GetString()!;
+                if (metadata.Count == MaxTensors || !json.Read() || json.TokenType != JsonTokenType.String)
+                    break;
+                if (!metadata.TryAdd(key, json.GetString()!))
+                    throw new InvalidDataException($"{what} lists '{key}' of __metadata__ twice.");
+            }
+        }
+        return json.TokenType == JsonTokenType.EndObject ? metadata
+            : throw new InvalidDataException($"{what}: __metadata__ must be an object of at most {MaxTensors} texts.");
     }
 
-    private static SafetensorsEntry Entry(string name, JsonElement value, string what, IReadOnlyDictionary<string, ScalarType> types)
+    private static SafetensorsEntry Entry(string name, ref Utf8JsonReader json, string what)
     {
-        if (value.ValueKind != JsonValueKind.Object
-            || !value.TryGetProperty("dtype", out var dtype) || dtype.ValueKind != JsonValueKind.String
-            || !value.TryGetProperty("shape", out var sizes) || Integers(sizes) is not { } shape
-            || !value.TryGetProperty("data_offsets", out var places) || Integers(places) is not [var begin, var end])
+        string? dtype = null;
+        List<long>? shape = null, offsets = null;
+        if (json.TokenType == JsonTokenType.StartObject)
         {
-            throw new InvalidDataException($"{what}: '{name}' must have a dtype, a shape and two data_offsets of whole numbers of at least 0.");
+            while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
+            {
+                string key = json.GetString()!;
+                json.Read();
+                if (key == "dtype" && dtype is null && json.TokenType == JsonTokenType.String)
+                    dtype = json.GetString();
+                else if (key == "shape" && shape is null)
+                    shape = Integers(ref json, MaxDimensions);
+                else if (key == "data_offsets" && offsets is null)
+                    offsets = Integers(ref json, 2);
+                else if (key is "dtype" or "shape" or "data_offsets")
+                    break;
+                else
+                    json.Skip();
+            }
         }
-        if (!types.TryGetValue(dtype.GetString()!, out var type))
+        if (dtype is null || shape is null || offsets is not [var begin, var end] || json.TokenType != JsonTokenType.EndObject)
         {
             throw new InvalidDataException(
-                $"{what}: '{name}' has the dtype {dtype.GetString()}; expected one of {string.Join(", ", types.Keys)}.");
+                $"{what}: '{name}' must have a dtype, a shape and two data_offsets of whole numbers of at least 0, each once.");
         }
-        var size = shape.Contains(0) ? 0 : shape.Aggregate((Int128)SizeOf(type), (product, n) => Saturated(product * n));
+        if (!Types.TryGetValue(dtype, out var type))
+            throw new InvalidDataException($"{what}: '{name}' has the dtype {dtype}; expected one of {string.Join(", ", Types.Keys)}.");
+        string described = $"{what}: '{name}' of dtype {dtype} and shape [{string.Join(", ", shape)}]";
+        long size = TensorBytes.SizeOf(type, shape) ?? throw new InvalidDataException($"{described} needs more bytes than any file has.");
         if ((Int128)end - begin != size)
-        {
-            throw new InvalidDataException(
-                $"{what}: '{name}' of dtype {dtype.GetString()} and shape [{string.Join(", ", shape)}] needs {size} bytes, but its data_offsets "
-                + $"[{begin}, {end}] span {(Int128)end - begin}.");
-        }
-        return new SafetensorsEntry(name, type, shape, begin, end);
+            throw new InvalidDataException($"{described} needs {size} bytes, but its data_offsets [{begin}, {end}] span {(Int128)end - begin}.");
+        return new SafetensorsEntry(name, type, [.. shape], begin, end);
     }
 
-    private static Int128 Saturated(Int128 size) => size > long.MaxValue ? (Int128)long.MaxValue + 1 : size;
-
-    private static long[]? Integers(JsonElement array)
+    /// <summary>Whole numbers of at least 0, at most so many; null, and the reader wherever it came to, if it is anything else.</summary>
+    private static List<long>? Integers(ref Utf8JsonReader json, int most)
     {
-        if (array.ValueKind != JsonValueKind.Array)
+        if (json.TokenType != JsonTokenType.StartArray)
             return null;
         var numbers = new List<long>();
-        foreach (var item in array.EnumerateArray())
-        {
-            if (item.ValueKind != JsonValueKind.Number || !item.TryGetInt64(out long number) || number < 0)
-                return null;
+        while (json.Read() && json.TokenType == JsonTokenType.Number && json.TryGetInt64(out long number) && number >= 0 && numbers.Count < most)
             numbers.Add(number);
-        }
-        return [.. numbers];
+        return json.TokenType == JsonTokenType.EndArray ? numbers : null;
     }
 }

@@ -13,27 +13,52 @@ internal static class StateDict
     /// <exception cref="WeightMismatchException">A name is missing or unexpected, or a shape or type differs.</exception>
     public static void Load(nn.Module module, IReadOnlyDictionary<string, Tensor> weights, string what)
     {
-        var targets = module.state_dict();
-        var missing = targets.Keys.Where(name => !weights.ContainsKey(name)).ToList();
-        var unexpected = weights.Keys.Where(name => !targets.ContainsKey(name)).ToList();
-        var unfit = targets.Where(pair => weights.TryGetValue(pair.Key, out var found) && !Fits(pair.Value, found))
-            .Select(pair => $"{pair.Key} (expected {Describe(pair.Value)}, found {Describe(weights[pair.Key])})").ToList();
-        if (missing.Count + unexpected.Count + unfit.Count > 0)
-            throw new WeightMismatchException(what, missing, unexpected, unfit);
-
-        using var noGrad = no_grad();
-        foreach (var (name, target) in targets)
+        var found = weights.ToDictionary(pair => pair.Key, pair => new WeightEntry(pair.Key, pair.Value.dtype, pair.Value.shape));
+        foreach (var (name, target) in Fitting(module, found, [], what))
         {
+            using var noGrad = no_grad();
             using var scope = NewDisposeScope();
             target.copy_(weights[name]);
         }
     }
 
+    /// <summary>Copies a file's tensors, one after another and each in chunks, into the module's parameters and persistent buffers.</summary>
+    /// <param name="module">On any device; keeps its own types. Unchanged if anything does not fit.</param>
+    /// <param name="weights">Exactly the module's names, once renamed, and its shapes; a floating tensor may be of another floating type.</param>
+    /// <param name="rename">Maps a stored name to the module's; null for a tensor that is left out knowingly. Default: the names are the same.</param>
+    /// <exception cref="WeightMismatchException">A name is missing, unexpected or there twice, or a shape or type differs.</exception>
+    /// <exception cref="InvalidDataException">The file was cut off since it was opened.</exception>
+    public static void Load(nn.Module module, WeightFile weights, Func<string, string?>? rename = null)
+    {
+        var stored = new OrderedDictionary<string, WeightEntry>();
+        var twice = new List<string>();
+        foreach (var entry in weights.Entries.Values)
+            if ((rename is null ? entry.Name : rename(entry.Name)) is { } name && !stored.TryAdd(name, entry))
+                twice.Add($"{entry.Name} (as {name}, which {stored[name].Name} is)");
+        foreach (var (name, target) in Fitting(module, stored, twice, weights.Name))
+            weights.CopyTo(stored[name].Name, target);
+    }
+
     /// <summary>The module's parameters and persistent buffers by name, in its own order: not copies, so never to be disposed.</summary>
     public static IEnumerable<KeyValuePair<string, Tensor>> Of(nn.Module module) => module.state_dict();
 
-    private static bool Fits(Tensor target, Tensor found) => target.shape.AsSpan().SequenceEqual(found.shape)
-        && (target.dtype == found.dtype || (target.is_floating_point() && found.is_floating_point()));
+    /// <summary>The module's tensors, once all that was found is known to fit them.</summary>
+    private static Dictionary<string, Tensor> Fitting(
+        nn.Module module, IReadOnlyDictionary<string, WeightEntry> found, IReadOnlyList<string> twice, string what)
+    {
+        var targets = module.state_dict();
+        var missing = targets.Keys.Where(name => !found.ContainsKey(name)).ToList();
+        var unexpected = found.Where(pair => !targets.ContainsKey(pair.Key)).Select(pair => pair.Value.Name).Concat(twice).ToList();
+        var unfit = targets.Where(pair => found.TryGetValue(pair.Key, out var stored) && !Fits(pair.Value, stored))
+            .Select(pair => Unfit(pair.Key, pair.Value, found[pair.Key])).ToList();
+        return missing.Count + unexpected.Count + unfit.Count == 0 ? targets
+            : throw new WeightMismatchException(what, missing, unexpected, unfit);
+    }
 
-    private static string Describe(Tensor tensor) => $"{tensor.dtype} [{string.Join(", ", tensor.shape)}]";
+    private static bool Fits(Tensor target, WeightEntry stored) => target.shape.AsSpan().SequenceEqual(stored.Shape)
+        && (target.dtype == stored.Type || (target.is_floating_point() && is_floating_point(stored.Type)));
+
+    private static string Unfit(string name, Tensor target, WeightEntry stored)
+        => $"{name} (expected {target.dtype} [{string.Join(", ", target.shape)}], found {stored.Type} [{string.Join(", ", stored.Shape)}]"
+            + (stored.Name == name ? ")" : $" as {stored.Name})");
 }

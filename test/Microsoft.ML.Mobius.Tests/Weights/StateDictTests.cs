@@ -56,4 +56,44 @@ public sealed class StateDictTests
         StringAssert.Contains(thrown.Message, "30 unexpected");
         StringAssert.Contains(thrown.Message, "k19 and 10 more");
     }
+
+    [TestMethod]
+    public void Load_FileWithOtherNames_RenamesAndLeavesOutAsTold()
+    {
+        using var folder = new TempFolder();
+        using var from = nn.Linear(3, 2);
+        using var to = nn.Linear(3, 2, dtype: ScalarType.Float64);
+        using var extra = ones(1);
+        using var file = Written(folder, [.. StateDict.Of(from).Select(pair => KeyValuePair.Create("old." + pair.Key, pair.Value)), new("left", extra)]);
+
+        StateDict.Load(to, file, name => name == "left" ? null : name["old.".Length..]);
+
+        Assert.AreEqual(ScalarType.Float64, to.weight.dtype);
+        Assert.IsTrue(to.weight.requires_grad);
+        Assert.AreEqual(0, Close.Apart(from.weight, to.weight));
+        Assert.AreEqual(0, Close.Apart(from.bias!, to.bias!));
+    }
+
+    [TestMethod]
+    public void Load_FileThatDoesNotFit_ListsStoredNamesAndChangesNothing()
+    {
+        using var folder = new TempFolder();
+        using var linear = nn.Linear(3, 2);
+        using var scope = NewDisposeScope();
+        var before = linear.weight!.clone();
+        using var file = Written(folder, [new("a.weight", zeros(2, 3)), new("b.weight", ones(2, 3)), new("a.bias", ones(3)), new("a.other", ones(1))]);
+
+        var thrown = Assert.ThrowsExactly<WeightMismatchException>(() => StateDict.Load(linear, file, name => name[2..]));
+
+        CollectionAssert.AreEqual(new[] { "a.other", "b.weight (as weight, which a.weight is)" }, thrown.Unexpected.ToArray());
+        CollectionAssert.AreEqual(new[] { "bias (expected Float32 [2], found Float32 [3] as a.bias)" }, thrown.Unfit.ToArray());
+        Assert.IsTrue(before.equal(linear.weight).all().item<bool>());
+    }
+
+    private static WeightFile Written(TempFolder folder, params KeyValuePair<string, Tensor>[] tensors)
+    {
+        using var stream = new MemoryStream();
+        Safetensors.Write(stream, tensors);
+        return WeightFile.Open(folder.File("w.safetensors", stream.ToArray()));
+    }
 }

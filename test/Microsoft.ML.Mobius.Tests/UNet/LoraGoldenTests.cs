@@ -157,7 +157,7 @@ public sealed class LoraGoldenTests
                 var image = golden.Image(config, weights);
                 return new Network(image, () => image.call(z, Time(), text), image.named_modules(), image.named_parameters().ToDictionary(p => p.name, p => (Tensor)p.parameter));
             }
-            var video = golden.Serial(config, weights);
+            var video = golden.Video(config, weights);
             foreach (var parameter in video.parameters())
                 parameter.requires_grad = false;
             return new Network(video, () => video.call(z, Time(), text), video.PublishedModules(), Golden.Named(video));

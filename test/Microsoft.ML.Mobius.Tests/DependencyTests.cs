@@ -10,10 +10,11 @@ public sealed partial class DependencyTests
     private static readonly Dictionary<string, string[]> s_mayImport = new()
     {
         ["Torch"] = [],
+        ["Files"] = [],
         ["Layers"] = ["Torch"],
-        ["Weights"] = ["Torch"],
+        ["Weights"] = ["Files", "Torch"],
         ["Text"] = ["Layers", "Torch", "Weights"],
-        ["Video"] = ["Torch"],
+        ["Video"] = ["Files", "Torch"],
         ["Autoencoder"] = ["Layers", "Torch", "Weights"],
         ["UNet"] = ["Layers", "Torch", "Weights"],
         ["Diffusion"] = ["Torch"],

@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Files;
 using SkiaSharp;
 
 namespace Microsoft.ML.Mobius.Video;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using FFMpegCore;
+using Microsoft.ML.Mobius.Files;
 
 namespace Microsoft.ML.Mobius.Video;
 

@@ -37,13 +37,21 @@ internal sealed class MappedFile : IDisposable
     /// <summary>The file's length in bytes when it was opened.</summary>
     public long Length { get; }
 
+    /// <summary>Makes sure that the file has so many bytes from <paramref name="offset"/> on.</summary>
+    /// <exception cref="InvalidDataException">It has not.</exception>
+    public void Check(long offset, long length)
+    {
+        // Asked again each time: touching a mapped page past the end of a file that became shorter would end the process.
+        long there = RandomAccess.GetLength(_file.SafeFileHandle);
+        if (offset < 0 || length < 0 || offset > Math.Min(Length, there) - length)
+            throw new InvalidDataException($"{Name} was cut off: it has {there} bytes, not {length} from byte {offset} on.");
+    }
+
     /// <summary>Reads the bytes from <paramref name="offset"/> on.</summary>
     /// <exception cref="InvalidDataException">The file does not reach that far.</exception>
     public void Read(long offset, Span<byte> target)
     {
-        // A page past the end of a file that became shorter would end the process when it is touched.
-        if (offset < 0 || offset > Math.Min(Length, _file.Length) - target.Length)
-            throw new InvalidDataException($"{Name} ends before byte {offset + target.Length}: it was cut off.");
+        Check(offset, target.Length);
         while (target.Length > 0)
         {
             var part = target[..Math.Min(Window, target.Length)];
@@ -54,7 +62,15 @@ internal sealed class MappedFile : IDisposable
         }
     }
 
-    /// <summary>Fills <paramref name="target"/> with as many elements of type <paramref name="storedAs"/> from <paramref name="offset"/> on.</summary>
+    /// <summary>A stream over a part of the file.</summary>
+    /// <exception cref="InvalidDataException">The file does not reach that far.</exception>
+    public Stream Open(long offset, long length)
+    {
+        Check(offset, length);
+        return length == 0 ? Stream.Null : new BufferedStream(_map.CreateViewStream(offset, length, MemoryMappedFileAccess.Read));
+    }
+
+    /// <summary>Fills a tensor of any device and type with as many stored elements of another type, from an offset on.</summary>
     /// <exception cref="InvalidDataException">The file does not reach that far.</exception>
     public void Fill(Tensor target, ScalarType storedAs, long offset) => TensorBytes.Fill(target, storedAs, bytes =>
     {

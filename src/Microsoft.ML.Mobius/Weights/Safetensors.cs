@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Files;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Weights;
@@ -37,6 +38,24 @@ internal static class Safetensors
             TensorBytes.Write(tensor, type, stream);
     }
 
+    /// <summary>Writes the tensors to a file, whole and on the disk; what was there before stays if anything fails.</summary>
+    /// <param name="path">The file in the end; its folder is made if it is missing.</param>
+    /// <param name="tensors">Distinct names and their tensors, which may lie on any device and are not disposed.</param>
+    /// <param name="storeFloatsAs">The type in which floating tensors are stored; null keeps each tensor's own.</param>
+    /// <param name="metadata">The text pairs of <c>__metadata__</c>; null writes <c>{"format":"pt"}</c>.</param>
+    /// <exception cref="ArgumentException">A name occurs twice, or a tensor's type cannot be stored.</exception>
+    /// <exception cref="IOException">The folder or the file cannot be written, or the disk is full.</exception>
+    public static void Write(
+        string path,
+        IEnumerable<KeyValuePair<string, Tensor>> tensors,
+        ScalarType? storeFloatsAs = null,
+        IReadOnlyDictionary<string, string>? metadata = null) => FileAside.Write(path, aside =>
+        {
+            using var stream = new FileStream(aside, FileMode.Create, FileAccess.Write);
+            Write(stream, tensors, storeFloatsAs, metadata);
+            stream.Flush(flushToDisk: true);
+        });
+
     /// <summary>Reads every tensor of the stream into the CPU's memory.</summary>
     /// <param name="stream">Read from its present position to its end, never sought in.</param>
     /// <param name="floatsAs">The type into which floating tensors are converted, as float32; null keeps each tensor's stored one.</param>
@@ -70,7 +89,9 @@ internal static class Safetensors
         }
     }
 
-    private static ScalarType TypeOf(Tensor tensor, ScalarType? storeFloatsAs)
+    /// <summary>The type a tensor is stored in.</summary>
+    /// <exception cref="ArgumentException">It cannot be stored.</exception>
+    public static ScalarType TypeOf(Tensor tensor, ScalarType? storeFloatsAs)
     {
         var type = storeFloatsAs is not null && tensor.is_floating_point() ? storeFloatsAs.Value : tensor.dtype;
         return SafetensorsHeader.Names.ContainsKey(type) ? type : throw new ArgumentException($"A tensor of type {type} cannot be stored; expected one of "

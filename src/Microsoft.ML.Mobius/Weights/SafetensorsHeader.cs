@@ -14,8 +14,8 @@ internal sealed record SafetensorsEntry(string Name, ScalarType Type, long[] Sha
 internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries, IReadOnlyDictionary<string, string> Metadata)
 {
     private const long MaxLength = 100_000_000;     // the reference implementation's limit
-    private const int MaxTensors = 100_000;         // so that many short entries cannot take much more memory than the file has bytes
     private const int MaxDimensions = 64;           // libtorch's
+    private const int MaxDtypeLength = 16;
 
     /// <summary>The types that can be stored and their names.</summary>
     public static IReadOnlyDictionary<ScalarType, string> Names { get; } = new Dictionary<ScalarType, string>
@@ -57,10 +57,12 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         foreach (var entry in header.Entries)
         {
             if (entry.Begin < end)
-                throw new InvalidDataException($"{what}: '{entry.Name}' begins at byte {entry.Begin}, its neighbour ends at {end}: they overlap.");
+                throw Misplaced($"its neighbour ends at {end}: they overlap");
             if (entry.Begin > end)
-                throw new InvalidDataException($"{what}: '{entry.Name}' begins at byte {entry.Begin}, the data before it ends at {end}: a hole.");
+                throw Misplaced($"the data before it ends at {end}: a hole");
             end = entry.End;
+
+            InvalidDataException Misplaced(string why) => new($"{what}: '{entry.Name}' begins at byte {entry.Begin}, {why}.");
         }
         long left = stream.CanSeek ? stream.Length - stream.Position : long.MaxValue;
         if (end > left)
@@ -81,13 +83,23 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
             throw new InvalidDataException($"{what} is a git-lfs pointer, not the weights themselves: fetch them with 'git lfs pull'.");
         ulong length = BinaryPrimitives.ReadUInt64LittleEndian(first);
         if (length > MaxLength)
-            throw new InvalidDataException($"{what} is no safetensors file: a header of {length} bytes is longer than the {MaxLength} allowed.");
+        {
+            throw new InvalidDataException(
+                $"{what} is no safetensors file: a header of {length} bytes is longer than the {MaxLength} allowed.");
+        }
         if (stream.CanSeek && (long)length > stream.Length - stream.Position)
             throw new InvalidDataException($"{what} was cut off: its header of {length} bytes goes past the end of the file.");
-        var text = new byte[length];
-        if (stream.ReadAtLeast(text, text.Length, throwOnEndOfStream: false) < text.Length)
-            throw new InvalidDataException($"{what} was cut off within its header of {length} bytes.");
-        return text;
+        // A stream that does not tell its length is read as far as it goes, not as far as it claims.
+        var text = new byte[Math.Min((int)length, 1 << 20)];
+        for (int read = 0; ;)
+        {
+            read += stream.ReadAtLeast(text.AsSpan(read), text.Length - read, throwOnEndOfStream: false);
+            if (read < text.Length)
+                throw new InvalidDataException($"{what} was cut off within its header of {length} bytes.");
+            if (read == (int)length)
+                return text;
+            Array.Resize(ref text, Math.Min((int)length, 2 * text.Length));
+        }
     }
 
     // Token by token: a document of many short tokens would take several times the memory of its text.
@@ -98,18 +110,18 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         var entries = new List<SafetensorsEntry>();
         IReadOnlyDictionary<string, string>? metadata = null;
         var names = new HashSet<string>();
+        var allowance = new Allowance(what);
         while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
+            allowance.Take(512 + 2 * json.ValueSpan.Length);
             string name = json.GetString()!;
             json.Read();
             if (!names.Add(name))
                 throw new InvalidDataException($"{what} lists '{name}' twice.");
-            if (names.Count > MaxTensors)
-                throw new InvalidDataException($"{what} lists more than {MaxTensors} tensors.");
             if (name == "__metadata__")
-                metadata = ReadMetadata(ref json, what);
+                metadata = ReadMetadata(ref json, what, allowance);
             else
-                entries.Add(Entry(name, ref json, what));
+                entries.Add(Entry(name, ref json, what, allowance));
         }
         json.Read();    // refuses anything but white space after the object
         // An empty tensor begins where its neighbour does, and comes before it.
@@ -117,25 +129,27 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         return new SafetensorsHeader(entries, metadata ?? new Dictionary<string, string>());
     }
 
-    private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader json, string what)
+    private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader json, string what, Allowance allowance)
     {
         var metadata = new Dictionary<string, string>();
         if (json.TokenType == JsonTokenType.StartObject)
         {
             while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
             {
+                allowance.Take(128 + 2 * json.ValueSpan.Length);
                 string key = json.GetString()!;
-                if (metadata.Count == MaxTensors || !json.Read() || json.TokenType != JsonTokenType.String)
+                if (!json.Read() || json.TokenType != JsonTokenType.String)
                     break;
+                allowance.Take(2 * json.ValueSpan.Length);
                 if (!metadata.TryAdd(key, json.GetString()!))
                     throw new InvalidDataException($"{what} lists '{key}' of __metadata__ twice.");
             }
         }
         return json.TokenType == JsonTokenType.EndObject ? metadata
-            : throw new InvalidDataException($"{what}: __metadata__ must be an object of at most {MaxTensors} texts.");
+            : throw new InvalidDataException($"{what}: __metadata__ must be an object of texts.");
     }
 
-    private static SafetensorsEntry Entry(string name, ref Utf8JsonReader json, string what)
+    private static SafetensorsEntry Entry(string name, ref Utf8JsonReader json, string what, Allowance allowance)
     {
         string? dtype = null;
         List<long>? shape = null, offsets = null;
@@ -143,15 +157,16 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         {
             while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
             {
-                string key = json.GetString()!;
+                var (isType, isShape) = (json.ValueTextEquals("dtype"), json.ValueTextEquals("shape"));
+                bool isOffsets = json.ValueTextEquals("data_offsets");
                 json.Read();
-                if (key == "dtype" && dtype is null && json.TokenType == JsonTokenType.String)
+                if (isType && dtype is null && json.TokenType == JsonTokenType.String && json.ValueSpan.Length <= MaxDtypeLength)
                     dtype = json.GetString();
-                else if (key == "shape" && shape is null)
+                else if (isShape && shape is null)
                     shape = Integers(ref json, MaxDimensions);
-                else if (key == "data_offsets" && offsets is null)
+                else if (isOffsets && offsets is null)
                     offsets = Integers(ref json, 2);
-                else if (key is "dtype" or "shape" or "data_offsets")
+                else if (isType || isShape || isOffsets)
                     break;
                 else
                     json.Skip();
@@ -162,12 +177,13 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
             throw new InvalidDataException(
                 $"{what}: '{name}' must have a dtype, a shape and two data_offsets of whole numbers of at least 0, each once.");
         }
+        allowance.Take(24 * shape.Count);
         if (!Types.TryGetValue(dtype, out var type))
             throw new InvalidDataException($"{what}: '{name}' has the dtype {dtype}; expected one of {string.Join(", ", Types.Keys)}.");
         string described = $"{what}: '{name}' of dtype {dtype} and shape [{string.Join(", ", shape)}]";
         long size = TensorBytes.SizeOf(type, shape) ?? throw new InvalidDataException($"{described} needs more bytes than any file has.");
-        if ((Int128)end - begin != size)
-            throw new InvalidDataException($"{described} needs {size} bytes, but its data_offsets [{begin}, {end}] span {(Int128)end - begin}.");
+        if (end - begin != size)
+            throw new InvalidDataException($"{described} needs {size} bytes, but its data_offsets [{begin}, {end}] span {end - begin}.");
         return new SafetensorsEntry(name, type, [.. shape], begin, end);
     }
 
@@ -177,7 +193,8 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         if (json.TokenType != JsonTokenType.StartArray)
             return null;
         var numbers = new List<long>();
-        while (json.Read() && json.TokenType == JsonTokenType.Number && json.TryGetInt64(out long number) && number >= 0 && numbers.Count < most)
+        while (json.Read() && json.TokenType == JsonTokenType.Number && numbers.Count < most
+            && json.TryGetInt64(out long number) && number >= 0)
             numbers.Add(number);
         return json.TokenType == JsonTokenType.EndArray ? numbers : null;
     }

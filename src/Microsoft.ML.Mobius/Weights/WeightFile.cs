@@ -11,10 +11,17 @@ internal abstract class WeightFile : IDisposable
     /// <param name="name">The file's name, for messages.</param>
     protected WeightFile(string name) => Name = name;
 
-    /// <summary>Opens a safetensors file.</summary>
+    /// <summary>Opens a safetensors file, one of torch.save, or the index of several such files; the content tells them apart.</summary>
     /// <exception cref="InvalidDataException">The file is not whole and correct; the message says what is wrong with it.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static WeightFile Open(string path) => SafetensorsFile.OpenFile(path);
+    public static WeightFile Open(string path)
+    {
+        var first = First(path);
+        return IsIndex(first) ? new ShardedFile(path)
+            : first.StartsWith("PK"u8) ? TorchFile.OpenZip(path)
+            : IsPickle(first) ? TorchFile.OpenLegacy(path)
+            : SafetensorsFile.OpenFile(path);
+    }
 
     /// <summary>The file's name without its folder, for messages.</summary>
     public string Name { get; }
@@ -47,7 +54,7 @@ internal abstract class WeightFile : IDisposable
         }
     }
 
-    /// <summary>Reads one tensor into another of as many elements, on any device and of any type, in chunks: nothing of its size is held beside it.</summary>
+    /// <summary>Reads one tensor into another of as many elements, on any device and of any type, in chunks where it can be.</summary>
     /// <exception cref="InvalidDataException">The file has no such tensor, or was cut off meanwhile.</exception>
     public abstract void CopyTo(string name, Tensor target);
 
@@ -58,4 +65,20 @@ internal abstract class WeightFile : IDisposable
     /// <exception cref="InvalidDataException">The file has no such tensor.</exception>
     protected WeightEntry Entry(string name) => Entries.TryGetValue(name, out var entry) ? entry
         : throw new InvalidDataException($"{Name} has no tensor '{name}'.");
+
+    /// <summary>Whether the file is JSON, as an index is: the length that safetensors begins with has zeros, which no text has.</summary>
+    protected static bool IsIndex(string path) => IsIndex(First(path));
+
+    private static bool IsIndex(ReadOnlySpan<byte> first) => first.TrimStart(" \t\r\n"u8).StartsWith("{"u8) && !first.Contains((byte)0);
+
+    /// <summary>Whether it begins with the protocol of a pickle; a safetensors header's length of these bytes would have zeros after.</summary>
+    private static bool IsPickle(ReadOnlySpan<byte> first) => first.Length == 8 && first[0] == 0x80 && first[1] is >= 2 and <= 5
+        && first[4..].ContainsAnyExcept((byte)0);
+
+    private static ReadOnlySpan<byte> First(string path)
+    {
+        using var stream = File.OpenRead(path);
+        var first = new byte[8];
+        return first.AsSpan(0, stream.ReadAtLeast(first, first.Length, throwOnEndOfStream: false));
+    }
 }

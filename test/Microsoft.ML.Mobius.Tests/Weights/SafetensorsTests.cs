@@ -96,6 +96,10 @@ public sealed class SafetensorsTests
     [DataRow("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 2, "goes on after")]
     [DataRow("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 3, "cut off")]
     [DataRow("{\"__metadata__\":{\"a\":1}}", 0, "__metadata__")]
+    [DataRow("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1, "each once")]
+    [DataRow("{\"a\":{\"dtype\":\"U8\",\"shape\":[0,9223372036854775807,9223372036854775807],\"data_offsets\":[0,0]}}", 0, "more bytes than any")]
+    [DataRow("{\"\\ud800\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "not correct JSON")]
+    [DataRow("{}x", 0, "not correct JSON")]
     public void Read_WrongHeader_SaysWhatIsWrong(string header, int dataLength, string expected) => Fails(FileOf(header, dataLength), expected);
 
     [TestMethod]

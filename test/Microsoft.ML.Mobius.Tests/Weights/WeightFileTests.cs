@@ -1,4 +1,6 @@
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Weights;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Tests.Weights;
@@ -96,5 +98,63 @@ public sealed class WeightFileTests
         using var folder = new TempFolder();
         var thrown = Assert.ThrowsExactly<InvalidDataException>(() => WeightFile.Open(folder.File("w.bin", [])));
         StringAssert.Contains(thrown.Message, "w.bin");
+    }
+
+    [TestMethod]
+    public void Open_LinkOfGitLfs_SaysSo()
+    {
+        using var folder = new TempFolder();
+        string path = folder.File("w.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"u8);
+        StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(() => WeightFile.Open(path)).Message, "git lfs pull");
+    }
+
+    [TestMethod]
+    public void Open_DataPastTheLastTensor_SaysSo()
+    {
+        using var folder = new TempFolder();
+        using var one = ones(1);
+        Safetensors.Write(folder.File("w"), [new("a", one)]);
+        string path = folder.File("w", [.. File.ReadAllBytes(folder.File("w")), 0]);
+        StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(() => WeightFile.Open(path)).Message, "goes on after");
+    }
+
+    [TestMethod]
+    public void Open_HeaderOfTheLengthThatLegacyPicklesBeginWith_IsSafetensors()
+    {
+        // 80 02 is the first byte pair of a pickle of protocol 2, and a header of 640 bytes.
+        using var folder = new TempFolder();
+        using var one = ones(1);
+        const string Name = "a";
+        using var stream = new MemoryStream();
+        Safetensors.Write(stream, [new(Name, one)], metadata: new Dictionary<string, string> { ["a"] = "" });
+        int padding = 640 - (int)BitConverter.ToInt64(stream.ToArray());
+        stream.SetLength(0);
+        Safetensors.Write(stream, [new(Name, one)], metadata: new Dictionary<string, string> { ["a"] = new('x', padding) });
+        CollectionAssert.AreEqual(new byte[] { 0x80, 2 }, stream.ToArray()[..2]);
+
+        using var file = WeightFile.Open(folder.File("w", stream.ToArray()));
+
+        Assert.AreEqual(Name, file.Entries.Keys.Single());
+    }
+
+    [TestMethod]
+    [TestCategory("Heavy")]
+    public void Load_LargeModule_TakesAChunkBesideIt()
+    {
+        if (!File.Exists("/proc/self/clear_refs"))
+            Assert.Inconclusive("The peak of resident memory can be reset on Linux only.");
+        using var folder = new TempFolder();
+        using var module = nn.Sequential(Enumerable.Range(0, 8).Select(i => ($"{i}", (nn.Module<Tensor, Tensor>)nn.Linear(4096, 4096))));
+        string path = folder.File("w.safetensors");
+        Safetensors.Write(path, StateDict.Of(module), ScalarType.Float16);
+        long before = Memory.Resident();
+        File.WriteAllText("/proc/self/clear_refs", "5");
+
+        using (var file = WeightFile.Open(path))
+            StateDict.Load(module, file);
+
+        long beside = ProcessMemory.Peak() - before;
+        Console.WriteLine($"{new FileInfo(path).Length >> 20} MiB read, {beside >> 20} MiB beside the module.");
+        Assert.IsLessThan(64L << 20, beside);
     }
 }

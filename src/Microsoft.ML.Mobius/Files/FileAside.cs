@@ -1,4 +1,4 @@
-namespace Microsoft.ML.Mobius.Video;
+namespace Microsoft.ML.Mobius.Files;
 
 /// <summary>Writes a file under a passing name in its own folder and renames it once it is whole.</summary>
 internal static class FileAside

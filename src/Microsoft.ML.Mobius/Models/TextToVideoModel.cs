@@ -38,6 +38,9 @@ internal sealed class TextToVideoModel : IDisposable
 
     public Device Device { get; private set; } = CPU;
 
+    /// <summary>What was read of a pretrained model's files, part by part; empty for one of no files.</summary>
+    public IReadOnlyList<LoadedPart> Loaded { get; private init; } = [];
+
     /// <summary>Pixels per latent along each side.</summary>
     public int Factor => Autoencoder.Config().Factor;
 
@@ -50,11 +53,17 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>Makes a video model around an image model, whose parts it takes over.</summary>
     /// <param name="image">The image model; not to be used otherwise from now on.</param>
     /// <param name="config">That of the image model, with what the temporal half shall be.</param>
-    /// <param name="seed">Seed of the temporal layers' first weights.</param>
+    /// <param name="seed">Seed of those of the temporal layers' first weights that the model's files do not bring.</param>
+    /// <exception cref="WeightMismatchException">The files' temporal weights are not those that their config describes.</exception>
     public static TextToVideoModel From(TextToImageModel image, UNetConfig config, long seed)
     {
         random.manual_seed(seed);
-        return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, VideoUNet.Around(image.UNet, config), image.Schedule);
+        var unet = VideoUNet.Around(image.UNet, config);
+        var loaded = image.Loaded;
+        if (image.Source is { } source)
+            loaded = [.. loaded, TemporalStart.Load(unet.Temporal, config, source)];
+        unet.eval();
+        return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, unet, image.Schedule) { Loaded = loaded };
     }
 
     public void To(Device device)

@@ -32,6 +32,7 @@ internal sealed record TextToImageModel(
         if (tokenizer.VocabularySize > source.TextEncoder.VocabSize)
             throw new InvalidDataException($"The tokenizer of '{source.Path}' has ids up to {tokenizer.VocabularySize - 1}, but the text encoder's vocab_size is "
                 + $"{source.TextEncoder.VocabSize}: they are not of one model.");
+        Landmarks.Check(source);
         var modules = new List<nn.Module>();
         var loaded = new List<LoadedPart>();
         T Part<T>(ModelPart part, string name, T module) where T : nn.Module

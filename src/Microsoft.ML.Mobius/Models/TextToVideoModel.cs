@@ -59,11 +59,21 @@ internal sealed class TextToVideoModel : IDisposable
     {
         random.manual_seed(seed);
         var unet = VideoUNet.Around(image.UNet, config);
-        var loaded = image.Loaded;
-        if (image.Source is { } source)
-            loaded = [.. loaded, TemporalStart.Load(unet.Temporal, config, source)];
-        unet.eval();
-        return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, unet, image.Schedule) { Loaded = loaded };
+        try
+        {
+            var loaded = image.Loaded;
+            if (image.Source is { } source)
+                loaded = [.. loaded, TemporalStart.Load(unet.Temporal, config, source)];
+            unet.eval();
+            return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, unet, image.Schedule) { Loaded = loaded };
+        }
+        catch
+        {
+            unet.Dispose();
+            image.TextEncoder.Dispose();
+            image.Autoencoder.Dispose();
+            throw;
+        }
     }
 
     public void To(Device device)

@@ -34,6 +34,7 @@ internal static class TextToImageTraining
             NormNumGroups = 16,
             CrossAttentionDim = textConfig.HiddenSize,
             AttentionHeadDim = 4,
+            UseLinearProjection = true,
         };
         var model = new TextToImageModel(tokenizer, new ClipTextModel(textConfig), autoencoder, new SpatialStream(unetConfig), unetConfig,
             new NoiseSchedule(new NoiseScheduleConfig()));

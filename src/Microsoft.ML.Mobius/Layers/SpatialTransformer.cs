@@ -8,18 +8,27 @@ namespace Microsoft.ML.Mobius.Layers;
 /// <summary>SA of method.md: self-attention over the positions of a frame, cross-attention to the text, residual (diffusers' Transformer2DModel).</summary>
 internal sealed class SpatialTransformer : nn.Module<Tensor, Tensor, Tensor>
 {
+    private readonly bool _linear;
     [ComponentName(Name = "norm")] private readonly GroupNorm _norm;
-    [ComponentName(Name = "proj_in")] private readonly Linear _projectIn;
+    [ComponentName(Name = "proj_in")] private readonly nn.Module<Tensor, Tensor> _projectIn;
     [ComponentName(Name = "transformer_blocks")] private readonly ModuleList<TransformerBlock> _blocks;
-    [ComponentName(Name = "proj_out")] private readonly Linear _projectOut;
+    [ComponentName(Name = "proj_out")] private readonly nn.Module<Tensor, Tensor> _projectOut;
 
-    public SpatialTransformer(int channels, int heads, int contextChannels, int groups) : base(nameof(SpatialTransformer))
+    /// <param name="channels">Width.</param>
+    /// <param name="heads">Attention heads.</param>
+    /// <param name="contextChannels">Width of the text states.</param>
+    /// <param name="groups">Groups of the norm.</param>
+    /// <param name="linear">Whether the projections are linear layers (SD 2.x, 3D) or, the same but for the shape of the weights, 1x1 convolutions.</param>
+    public SpatialTransformer(int channels, int heads, int contextChannels, int groups, bool linear) : base(nameof(SpatialTransformer))
     {
+        _linear = linear;
         _norm = Norms.Group(groups, channels, 1e-6);
-        _projectIn = nn.Linear(channels, channels);
+        _projectIn = Projection();
         _blocks = nn.ModuleList(new TransformerBlock(channels, heads, contextChannels));
-        _projectOut = nn.Linear(channels, channels);
+        _projectOut = Projection();
         RegisterComponents();
+
+        nn.Module<Tensor, Tensor> Projection() => linear ? nn.Linear(channels, channels) : nn.Conv2d(channels, channels, 1);
     }
 
     /// <param name="x">[B·F, C, h, w].</param>
@@ -28,9 +37,12 @@ internal sealed class SpatialTransformer : nn.Module<Tensor, Tensor, Tensor>
     public override Tensor forward(Tensor x, Tensor text)
     {
         using var scope = NewDisposeScope();
-        var tokens = _projectIn.call(_norm.call(x).flatten(2).transpose(1, 2));          // [B·F, h·w, C]
+        Tensor Tokens(Tensor image) => image.flatten(2).transpose(1, 2);                 // [B·F, h·w, C]
+        Tensor Image(Tensor tokens) => tokens.transpose(1, 2).reshape(x.shape);
+
+        var tokens = _linear ? _projectIn.call(Tokens(_norm.call(x))) : Tokens(_projectIn.call(_norm.call(x)));
         foreach (var block in _blocks)
             tokens = block.call(tokens, text);
-        return (x + _projectOut.call(tokens).transpose(1, 2).reshape(x.shape)).MoveToOuterDisposeScope();
+        return (x + (_linear ? Image(_projectOut.call(tokens)) : _projectOut.call(Image(tokens)))).MoveToOuterDisposeScope();
     }
 }

@@ -7,35 +7,51 @@ namespace Microsoft.ML.Mobius.Layers;
 
 /// <summary>
 /// TC of method.md: x + four times (group norm, SiLU, convolution (3, 1, 1) over the frames), diffusers' TemporalConvLayer. The last convolution
-/// starts at zero, so the layer starts as the identity.
+/// starts at zero, so the layer starts as the identity. Of LayerParallel it is p + four times (the same) of p, where one convolution more, p = proj_conv(x),
+/// maps the channels in to the channels out.
 /// </summary>
 internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
 {
+    [ComponentName(Name = "proj_conv")] private readonly FrameConvolution? _projection;
     [ComponentName(Name = "conv1")] private readonly FrameConvolution _conv1;
     [ComponentName(Name = "conv2")] private readonly FrameConvolution _conv2;
     [ComponentName(Name = "conv3")] private readonly FrameConvolution _conv3;
     [ComponentName(Name = "conv4")] private readonly FrameConvolution _conv4;
 
-    public TemporalConvolution(int channels, int groups, double dropout = 0) : base(nameof(TemporalConvolution))
+    /// <param name="channels">C, channels out.</param>
+    /// <param name="groups">Groups of the norms, whose statistics run over all frames of a video.</param>
+    /// <param name="dropout">Share of values dropped in training before the second to the fourth convolution.</param>
+    /// <param name="inChannels">Channels in, where one convolution more maps them to C; null where they are C and there is none.</param>
+    public TemporalConvolution(int channels, int groups, double dropout = 0, int? inChannels = null) : base(nameof(TemporalConvolution))
     {
-        _conv1 = new FrameConvolution(channels, groups, dropout: null);
-        _conv2 = new FrameConvolution(channels, groups, dropout);
-        _conv3 = new FrameConvolution(channels, groups, dropout);
-        _conv4 = new FrameConvolution(channels, groups, dropout);
+        _projection = inChannels is { } width ? new FrameConvolution(width, channels, groups, dropout: null) : null;
+        _conv1 = new FrameConvolution(channels, channels, groups, dropout: null);
+        _conv2 = new FrameConvolution(channels, channels, groups, dropout);
+        _conv3 = new FrameConvolution(channels, channels, groups, dropout);
+        _conv4 = new FrameConvolution(channels, channels, groups, dropout);
         _conv4.StartAtZero();
         RegisterComponents();
     }
 
-    /// <param name="x">[B·F, C, h, w].</param>
+    /// <summary>Makes a layer that has a projection zero, so that a sum it is part of is what it was without it.</summary>
+    public void StartAtZero() => _projection!.StartAtZero();
+
+    /// <summary>Lets a layer that has a projection pass SiLU(norm(x)) on, which is the nearest to x that it can.</summary>
+    public void StartAsPassage() => _projection!.StartAsPassage();
+
+    /// <param name="x">[B·F, Cin, h, w].</param>
     /// <param name="frames">F.</param>
     /// <returns>[B·F, C, h, w].</returns>
     public override Tensor forward(Tensor x, long frames)
     {
         using var scope = NewDisposeScope();
         long height = x.shape[2], width = x.shape[3];
-        var video = x.reshape(-1, frames, x.shape[1], height * width).transpose(1, 2);   // [B, C, F, h·w]
-        var h = _conv4.call(_conv3.call(_conv2.call(_conv1.call(video))));
-        return (x + h.transpose(1, 2).reshape(x.shape)).MoveToOuterDisposeScope();
+        Tensor Images(Tensor video) => video.transpose(1, 2).reshape(x.shape[0], -1, height, width);
+
+        var video = x.reshape(-1, frames, x.shape[1], height * width).transpose(1, 2);   // [B, Cin, F, h·w]
+        var p = _projection?.call(video) ?? video;                                       // [B, C, F, h·w]
+        var h = _conv4.call(_conv3.call(_conv2.call(_conv1.call(p))));
+        return (Images(p) + Images(h)).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -48,10 +64,10 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
         private readonly (GroupNorm Norm, Conv3d Convolution) _layers;
         private readonly double _dropout;
 
-        public FrameConvolution(int channels, int groups, double? dropout) : base(nameof(FrameConvolution))
+        public FrameConvolution(int inChannels, int outChannels, int groups, double? dropout) : base(nameof(FrameConvolution))
         {
             _dropout = dropout ?? 0;
-            _layers = (Norms.Group(groups, channels, 1e-5), nn.Conv3d(channels, channels, (3, 1, 1), padding: (1, 0, 0)));
+            _layers = (Norms.Group(groups, inChannels, 1e-5), nn.Conv3d(inChannels, outChannels, (3, 1, 1), padding: (1, 0, 0)));
             register_module("0", _layers.Norm);
             register_module(dropout is null ? "2" : "3", _layers.Convolution);
         }
@@ -59,6 +75,12 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
         public void StartAtZero()
         {
             nn.init.zeros_(_layers.Convolution.weight!);
+            nn.init.zeros_(_layers.Convolution.bias!);
+        }
+
+        public void StartAsPassage()
+        {
+            nn.init.dirac_(_layers.Convolution.weight!);
             nn.init.zeros_(_layers.Convolution.bias!);
         }
 

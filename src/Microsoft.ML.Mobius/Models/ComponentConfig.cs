@@ -77,12 +77,15 @@ internal sealed class ComponentConfig
         return this;
     }
 
-    /// <exception cref="InvalidDataException">A value is missing or of another type.</exception>
-    public T As<T>()
+    /// <param name="check">Throws <see cref="ArgumentException"/> for what it refuses.</param>
+    /// <exception cref="InvalidDataException">A value is missing, of another type, or refused.</exception>
+    public T As<T>(Action<T>? check = null)
     {
         try
         {
-            return Json.Deserialize<T>()!;
+            var config = Json.Deserialize<T>()!;
+            check?.Invoke(config);
+            return config;
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or ArgumentException)
         {

@@ -122,6 +122,7 @@ internal static partial class ModelFolder
         json["down_block_types"] = Blocks(config.DownBlockTypes);
         json["up_block_types"] = Blocks(config.UpBlockTypes);
         json["attention_head_dim"] = HeadSizes(config)[0];
+        json["num_attention_heads"] = null;
         return json;
     }
 
@@ -132,12 +133,14 @@ internal static partial class ModelFolder
             return $"diffusers has no {config.Layout} U-Net";
         if (config.TemporalText || config.FramePositions)
             return "diffusers' temporal layers know neither the text nor the frames' places";
+        if (config.TemporalNormGroups != config.NormNumGroups)
+            return $"its temporal norms have {config.TemporalNormGroups} groups, the others {config.NormNumGroups}, as in old versions of diffusers only";
         return HeadSizes(config) is { Length: > 1 } sizes
             ? $"diffusers' 3D U-Net has attention heads of one size, this one of {string.Join(" and ", sizes)} channels" : null;
     }
 
     /// <summary>The different sizes of attention heads, over all levels.</summary>
-    private static int[] HeadSizes(UNetConfig config) => [.. config.BlockOutChannels.Select(channels => channels / config.Heads(channels)).Distinct()];
+    private static int[] HeadSizes(UNetConfig config) => [.. config.BlockOutChannels.Select((channels, k) => channels / config.Heads(k)).Distinct()];
 
     /// <summary>Projections as linear layers, as the 3D U-Net has them.</summary>
     private static IEnumerable<KeyValuePair<string, Tensor>> Linear(IEnumerable<KeyValuePair<string, Tensor>> weights)

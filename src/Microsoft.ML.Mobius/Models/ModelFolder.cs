@@ -21,22 +21,7 @@ internal static partial class ModelFolder
 
     private static readonly string[] s_pipelines = ["StableDiffusionPipeline", "TextToVideoSDPipeline", OwnPipeline];
 
-    // diffusers' defaults of what it may leave out, and the values that there are layers for here.
-    private const string UNetDefaults = """{"layers_per_block": 2, "norm_num_groups": 32, "norm_eps": 1e-5, "sample_size": 32, "in_channels": 4, "out_channels": 4}""";
-    private const string UNetSupported = """
-        {
-          "act_fn": ["silu", "swish"], "addition_embed_type": [null], "attention_type": ["default"], "center_input_sample": [false],
-          "class_embed_type": [null], "class_embeddings_concat": [false], "conv_in_kernel": [3], "conv_out_kernel": [3], "cross_attention_norm": [null],
-          "downsample_padding": [1], "dual_cross_attention": [false], "encoder_hid_dim": [null], "encoder_hid_dim_type": [null],
-          "flip_sin_to_cos": [true], "freq_shift": [0], "mid_block_only_cross_attention": [null, false], "mid_block_scale_factor": [1],
-          "mid_block_type": ["UNetMidBlock2DCrossAttn"], "num_attention_heads": [null], "num_class_embeds": [null], "only_cross_attention": [false],
-          "projection_class_embeddings_input_dim": [null], "resnet_out_scale_factor": [1], "resnet_skip_time_act": [false],
-          "resnet_time_scale_shift": ["default"], "reverse_transformer_layers_per_block": [null], "time_cond_proj_dim": [null],
-          "time_embedding_act_fn": [null], "time_embedding_dim": [null], "time_embedding_type": ["positional"], "timestep_post_act": [null],
-          "transformer_layers_per_block": [1]
-        }
-        """;
-
+    // diffusers' defaults of what it may leave out, where they are not ours, and the values that there are layers for here.
     private const string AutoencoderDefaults = """{"layers_per_block": 1, "norm_num_groups": 32, "latent_channels": 4, "scaling_factor": 0.18215}""";
     private const string AutoencoderSupported = """
         {
@@ -95,7 +80,11 @@ internal static partial class ModelFolder
             bool video = unet.ClassName == UNet3D;
             weights[ModelPart.Spatial] = video ? whole with { Includes = name => !IsTemporal(name) } : whole;
             if (video)
+            {
                 weights[ModelPart.Temporal] = whole with { Includes = IsTemporal };
+                using var file = whole.Open();
+                unet = unet with { Layout = VideoUNet.LayoutOf(file.Entries.Keys) };
+            }
         }
         return new ModelSource(folder, textConfig, vae.As<AutoencoderKlConfig>(), unet, Schedule(folder, index),
             () => ClipTokenizer.FromFolder(tokenizer ?? Path.Combine(folder, "tokenizer"), textConfig.MaxPositionEmbeddings), weights) { FrameCount = frames };
@@ -127,21 +116,19 @@ internal static partial class ModelFolder
 
     private static (UNetConfig Config, int? Frames) UNet(string folder, string name)
     {
-        var config = ComponentConfig.Read(folder, "unet/config.json").OfClass(name).WithDefaults(UNetDefaults);
+        var config = ComponentConfig.Read(folder, "unet/config.json").OfClass(name);
         if (name == OwnUNet)
         {
             config.Supporting($$"""{"{{SpatialClass}}": ["{{UNet2D}}", "{{UNet3D}}"]}""");
             config.Json["_class_name"] = name = config.Json[SpatialClass]?.ToString() ?? UNet2D;
         }
-        config.WithDefaults(name == UNet2D ? """{"cross_attention_dim": 1280, "attention_head_dim": 8}""" : """{"cross_attention_dim": 1024, "attention_head_dim": 64}""")
-            .Supporting(UNetSupported)
-            .ListOf("down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnDownBlock3D", "DownBlock3D")
-            .ListOf("up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", "CrossAttnUpBlock3D", "UpBlock3D")
-            .Whole(LargestWidth, "block_out_channels", "norm_num_groups", "in_channels", "out_channels", "cross_attention_dim", "attention_head_dim", "sample_size")
-            .Whole(MostLayers, "layers_per_block");
-        int? frames = config.Json.ContainsKey("num_frames") ? config.Whole(1 << 20, "num_frames").Json["num_frames"]!.GetValue<int>() : null;
-        var unet = config.As<UNetConfig>();
-        return (config.Json.ContainsKey(SpatialClass) ? unet : unet with { Layout = UNetLayout.Serial, TemporalWidthDivisor = 1, TemporalText = false, FramePositions = false }, frames);
+        config.WithDefaults(name == UNet2D ? """{"cross_attention_dim": 1280, "attention_head_dim": 8}""" : """{"cross_attention_dim": 1024, "attention_head_dim": 64}""");
+        foreach (string key in new[] { "sample_size", "num_frames" })
+            if (config.Json[key] is not null)
+                config.Whole(LargestWidth, key);
+        int? frames = config.Json["num_frames"]?.GetValue<int>();
+        var unet = config.As<UNetConfig>(unet => unet.Validate());
+        return (config.Json.ContainsKey(SpatialClass) ? unet : unet with { TemporalWidthDivisor = 1, TemporalText = false, FramePositions = false }, frames);
     }
 
     private static NoiseScheduleConfig Schedule(string folder, ComponentConfig index)

@@ -35,7 +35,7 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
         int factor = source.Autoencoder.Factor;
         return new PretrainedModel(factor, () => TextToImageModel.Open(source))
         {
-            Side = source.UNet.SampleSize * factor, FrameCount = source.FrameCount ?? 8, Video = source.HasTemporal ? source.UNet : null,
+            Side = (source.UNet.SampleSize ?? 64) * factor, FrameCount = source.FrameCount ?? 8, Video = source.HasTemporal ? source.UNet : null,
         };
     }
 }

@@ -30,7 +30,7 @@ internal static class TemporalStart
         // Attention over the text is another layer than attention over the frames, even where their shapes are the same.
         bool otherContext = source.UNet.TemporalText != config.TemporalText;
         var taken = targets.Where(target => weights.Entries.TryGetValue(target.Key, out var entry) && entry.Shape.AsSpan().SequenceEqual(target.Value.shape)
-            && !(otherContext && target.Key.Contains(".attn2.", StringComparison.Ordinal))).Select(target => target.Key).ToHashSet();
+            && !(otherContext && target.Key.Contains("temp_attentions.", StringComparison.Ordinal) && target.Key.Contains(".attn2.", StringComparison.Ordinal))).Select(target => target.Key).ToHashSet();
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         foreach (string name in taken)

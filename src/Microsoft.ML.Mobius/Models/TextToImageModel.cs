@@ -35,9 +35,17 @@ internal sealed record TextToImageModel(
         Landmarks.Check(source);
         var modules = new List<nn.Module>();
         var loaded = new List<LoadedPart>();
-        T Part<T>(ModelPart part, string name, T module) where T : nn.Module
+        T Part<T>(ModelPart part, string name, Func<T> make) where T : nn.Module
         {
-            modules.Add(module);
+            T module;
+            try
+            {
+                modules.Add(module = make());
+            }
+            catch (ArgumentException e)
+            {
+                throw new InvalidDataException($"The config of {name} in '{source.Path}' cannot be used: {e.Message}", e);
+            }
             using var weights = source.Weights[part].For(module);
             StateDict.Load(module, weights);
             loaded.Add(new LoadedPart(name, TensorCount.Of(weights.Entries.Values.Select(entry => entry.Shape)),
@@ -47,9 +55,9 @@ internal sealed record TextToImageModel(
 
         try
         {
-            var textEncoder = Part(ModelPart.TextEncoder, "text_encoder", new ClipTextModel(source.TextEncoder));
-            var autoencoder = Part(ModelPart.Autoencoder, "vae", new AutoencoderKl(source.Autoencoder));
-            var unet = Part(ModelPart.Spatial, "unet.spatial", new SpatialStream(source.UNet));
+            var textEncoder = Part(ModelPart.TextEncoder, "text_encoder", () => new ClipTextModel(source.TextEncoder));
+            var autoencoder = Part(ModelPart.Autoencoder, "vae", () => new AutoencoderKl(source.Autoencoder));
+            var unet = Part(ModelPart.Spatial, "unet.spatial", () => new SpatialStream(source.UNet));
             if (source.Unused.Tensors > 0)
                 loaded.Add(new LoadedPart("other", default, LeftOut: source.Unused));
             return new TextToImageModel(tokenizer, textEncoder, autoencoder, unet, source.UNet, new NoiseSchedule(source.Schedule)) { Source = source, Loaded = loaded };

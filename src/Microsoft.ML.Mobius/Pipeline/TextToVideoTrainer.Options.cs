@@ -67,13 +67,13 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is null: as in the pretrained video model, and 1
-        /// for an image model. Of no effect in the Serial layout.
+        /// for an image model. Of effect in StreamParallel alone.
         /// </summary>
         public int? TemporalWidthDivisor { get; set; }
 
         /// <summary>
         /// How the spatial stream enters the temporal one; the default is null: as in the pretrained video model, and <see cref="Lateral.Convolution"/>
-        /// for an image model. Of no effect in the Serial layout.
+        /// for an image model. Of effect in StreamParallel alone.
         /// </summary>
         public Lateral? Lateral { get; set; }
 

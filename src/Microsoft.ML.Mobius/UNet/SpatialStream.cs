@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.UNet;
 
 /// <summary>
-/// The text-to-image U-Net, diffusers' UNet2DConditionModel with linear projections: a network of its own, and the spatial half of every video layout.
+/// The text-to-image U-Net, diffusers' UNet2DConditionModel: a network of its own, and the spatial half of every video layout.
 /// N images (B·F frames), C channels, h and w latent height and width, e time embedding, c text states.
 /// </summary>
 internal sealed class SpatialStream : nn.Module<Tensor, Tensor, Tensor, Tensor>
@@ -95,13 +95,15 @@ internal sealed class SpatialBlock : nn.Module
         _resnets = nn.ModuleList([.. level.InChannels
             .Select(width => new ResnetBlock(width, channels, config.TimeChannels, config.NormNumGroups, config.NormEps))]);
         _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
-            .Select(_ => new SpatialTransformer(channels, config.Heads(channels), config.CrossAttentionDim, config.NormNumGroups))]);
+            .Select(_ => new SpatialTransformer(channels, level.Heads, config.CrossAttentionDim, config.NormNumGroups, config.HasLinearProjections))]);
         _downsamplers = level.Downsamples ? nn.ModuleList(new Downsampler(channels)) : null;
         _upsamplers = level.Upsamples ? nn.ModuleList(new Upsampler(channels)) : null;
         RegisterComponents();
     }
 
     public int LayerCount() => _resnets.Count;
+
+    public bool HasAttention() => _attentions is not null;
 
     public bool HasDownsampler() => _downsamplers is not null;
 

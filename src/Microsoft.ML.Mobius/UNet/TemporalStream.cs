@@ -8,7 +8,7 @@ namespace Microsoft.ML.Mobius.UNet;
 
 /// <summary>
 /// The trained half of a video U-Net. In every layout it holds TC and TA with the names and shapes of diffusers' UNet3DConditionModel; in
-/// StreamParallel also what makes it a stream of its own: P, L, Down_u, Up_u and the state fusion.
+/// LayerParallel TC's "proj_conv" besides, and in StreamParallel what makes it a stream of its own: P, L, Down_u, Up_u and the state fusion.
 /// </summary>
 internal sealed class TemporalStream : nn.Module
 {
@@ -25,8 +25,9 @@ internal sealed class TemporalStream : nn.Module
         int first = config.BlockOutChannels[0];
         bool stream = config.Layout == UNetLayout.StreamParallel;
 
-        // T_in is transformer_in (8 heads of the usual size) in the serial model and the identity in StreamParallel.
-        _transformerIn = stream ? null : new TemporalTransformer(first, heads: 8, config.NormNumGroups, innerChannels: 8 * (first / config.Heads(first)));
+        // T_in is transformer_in (8 heads of the usual size) where there is one stream, and the identity in StreamParallel.
+        _transformerIn = stream ? null
+            : new TemporalTransformer(first, heads: 8, config.TemporalNormGroups, innerChannels: 8 * (first / config.Heads(0)));
         _narrow = stream && config.TemporalWidthDivisor > 1 ? nn.Conv2d(first, config.TemporalChannels(first), 1) : null;
         _down = nn.ModuleList([.. plan.Down.Select(level => new TemporalBlock(config, level))]);
         _mid = new TemporalBlock(config, plan.Mid);
@@ -34,7 +35,8 @@ internal sealed class TemporalStream : nn.Module
         _fusion = stream ? new StateFusion(config) : null;
         RegisterComponents();
 
-        // In one stream with the frozen layers, temporal layers must start as the identity, or they would disturb the image model.
+        // In one stream with the frozen layers, temporal layers must start as the identity, or they would disturb the image model. (In LayerParallel they
+        // still do, for there the sum of two identities is twice the stream.)
         if (!stream)
             foreach (var (_, module) in named_modules())
                 (module as TemporalTransformer)?.StartAsIdentity();
@@ -67,17 +69,25 @@ internal sealed class TemporalBlock : nn.Module
     {
         int channels = config.TemporalChannels(level.Channels);
         int groups = Gcd(config.NormNumGroups, channels), layers = level.InChannels.Count;
-        int heads = Math.Max(1, config.Heads(level.Channels) * channels / level.Channels);
+        int heads = Math.Max(1, level.Heads * channels / level.Channels);
+        bool summed = config.Layout == UNetLayout.LayerParallel;
         _takesText = config.TemporalText;
-        _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers).Select(_ => new TemporalConvolution(channels, groups))]);
+        _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers)
+            .Select(i => new TemporalConvolution(channels, Gcd(config.TemporalNormGroups, channels), inChannels: summed ? level.InChannels[i] : null))]);
         _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
             .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
                 positions: config.FramePositions))]);
 
+        if (summed)
+            for (int i = 0; i < layers; i++)
+                if (level.IsMiddle && i == 0)
+                    _convolutions[i].StartAsPassage();               // the one that stands after its resnet, not beside it
+                else
+                    _convolutions[i].StartAtZero();
+
         if (config.Layout == UNetLayout.StreamParallel)
         {
-            bool middle = layers > level.AttentionCount && level.AttentionCount > 0;
-            int entries = middle ? 1 : layers;                       // the spatial stream enters the middle block once
+            int entries = level.IsMiddle ? 1 : layers;                       // the spatial stream enters the middle block once
             var widths = Enumerable.Range(0, entries).Select(i => config.TemporalChannels(level.InChannels[i])).ToArray();
             if (widths.Any(width => width != channels))
                 _projections = nn.ModuleDict([.. widths.Select((width, i) => ($"{i}", width)).Where(p => p.width != channels)

@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Microsoft.ML.Mobius.UNet;
@@ -8,10 +10,14 @@ public enum UNetLayout
     /// <summary>The usual 3D U-Net: spatial and temporal layers in turn, in one stream. Gradients cross the frozen spatial layers.</summary>
     Serial,
 
-    // LayerParallel (both kinds of layer on the same input, summed) has its place here.
+    /// <summary>
+    /// What the authors of Mobius published: a spatial and a temporal layer take the same input and are summed, in one stream. Gradients cross the frozen
+    /// spatial layers, and attention levels count their input twice, so that even the untrained start is not the image model.
+    /// </summary>
+    LayerParallel,
 
     /// <summary>Mobius: a frozen spatial stream and a trained temporal stream side by side; no gradient crosses a spatial layer. The default.</summary>
-    StreamParallel = 2,
+    StreamParallel,
 }
 
 /// <summary>How the spatial stream enters a layer of the temporal stream; used by <see cref="UNetLayout.StreamParallel"/> alone.</summary>
@@ -29,9 +35,50 @@ public enum Lateral
 /// </summary>
 internal sealed record UNetConfig
 {
-    /// <summary>What <see cref="AttentionHeadDim"/> means depends on it: the number of heads in a 2D U-Net, the size of a head in a 3D one.</summary>
+    private const string Class3D = "UNet3DConditionModel";
+    private const int MaxWidth = 1 << 16, MaxLayers = 256;
+
+    private static readonly string[] s_downBlocks = ["DownBlock2D", "CrossAttnDownBlock2D", "DownBlock3D", "CrossAttnDownBlock3D"];
+    private static readonly string[] s_upBlocks = ["UpBlock2D", "CrossAttnUpBlock2D", "UpBlock3D", "CrossAttnUpBlock3D"];
+
+    /// <summary>Keys of diffusers that change the network, and the values that are built here (those of every published SD 1.x, 2.x and 3D U-Net).</summary>
+    private static readonly Dictionary<string, string[]> s_built = new()
+    {
+        ["act_fn"] = ["\"silu\"", "\"swish\""],
+        ["addition_embed_type"] = ["null"],
+        ["attention_type"] = ["\"default\""],
+        ["center_input_sample"] = ["false"],
+        ["class_embed_type"] = ["null"],
+        ["conv_in_kernel"] = ["3"],
+        ["conv_out_kernel"] = ["3"],
+        ["cross_attention_norm"] = ["null"],
+        ["downsample_padding"] = ["1"],
+        ["dual_cross_attention"] = ["false"],
+        ["encoder_hid_dim"] = ["null"],
+        ["encoder_hid_dim_type"] = ["null"],
+        ["flip_sin_to_cos"] = ["true"],
+        ["freq_shift"] = ["0"],
+        ["mid_block_only_cross_attention"] = ["null", "false"],
+        ["mid_block_scale_factor"] = ["1"],
+        ["mid_block_type"] = ["\"UNetMidBlock2DCrossAttn\"", "\"UNetMidBlock3DCrossAttn\""],
+        ["num_class_embeds"] = ["null"],
+        ["only_cross_attention"] = ["false"],
+        ["resnet_out_scale_factor"] = ["1"],
+        ["resnet_skip_time_act"] = ["false"],
+        ["resnet_time_scale_shift"] = ["\"default\""],
+        ["time_cond_proj_dim"] = ["null"],
+        ["time_embedding_act_fn"] = ["null"],
+        ["time_embedding_dim"] = ["null"],
+        ["time_embedding_type"] = ["\"positional\""],
+        ["timestep_post_act"] = ["null"],
+        ["transformer_layers_per_block"] = ["1"],
+    };
+
+    /// <summary>The meaning of <see cref="AttentionHeadDim"/> depends on it.</summary>
     [JsonPropertyName("_class_name")] public string ClassName { get; init; } = "UNet2DConditionModel";
-    [JsonPropertyName("sample_size")] public int SampleSize { get; init; } = 32;
+    [JsonPropertyName("_diffusers_version"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? DiffusersVersion { get; init; }
+    [JsonPropertyName("sample_size")] public int? SampleSize { get; init; } = 32;
     [JsonPropertyName("in_channels")] public int InChannels { get; init; } = 4;
     [JsonPropertyName("out_channels")] public int OutChannels { get; init; } = 4;
     [JsonPropertyName("down_block_types")] public required IReadOnlyList<string> DownBlockTypes { get; init; }
@@ -41,7 +88,15 @@ internal sealed record UNetConfig
     [JsonPropertyName("norm_num_groups")] public int NormNumGroups { get; init; } = 32;
     [JsonPropertyName("norm_eps")] public double NormEps { get; init; } = 1e-5;
     [JsonPropertyName("cross_attention_dim")] public int CrossAttentionDim { get; init; } = 1024;
-    [JsonPropertyName("attention_head_dim")] public int AttentionHeadDim { get; init; } = 8;
+
+    /// <summary>The number of heads in a 2D U-Net, the size of a head in a 3D one (https://github.com/huggingface/diffusers/issues/2011).</summary>
+    [JsonPropertyName("attention_head_dim")] public PerLevel AttentionHeadDim { get; init; } = 8;
+
+    /// <summary>The number of heads in any U-Net, where it is given.</summary>
+    [JsonPropertyName("num_attention_heads")] public PerLevel? NumAttentionHeads { get; init; }
+
+    /// <summary>Whether spatial transformers project by linear layers (SD 2.x) or 1x1 convolutions (SD 1.x); a 3D U-Net's are always linear.</summary>
+    [JsonPropertyName("use_linear_projection")] public bool UseLinearProjection { get; init; }
 
     [JsonPropertyName("mobius_layout")] public UNetLayout Layout { get; init; } = UNetLayout.StreamParallel;
 
@@ -55,16 +110,99 @@ internal sealed record UNetConfig
     /// <summary>Whether temporal layers are told the place of each frame, which published models learn from the padding of TC alone.</summary>
     [JsonPropertyName("mobius_frame_positions")] public bool FramePositions { get; init; }
 
+    /// <summary>Every other key of the file, kept so that it can be written again.</summary>
+    [JsonExtensionData] public Dictionary<string, JsonElement> Other { get; init; } = [];
+
     [JsonIgnore] public int LevelCount => BlockOutChannels.Count;
     [JsonIgnore] public int TimeChannels => 4 * BlockOutChannels[0];
+    [JsonIgnore] public bool HasLinearProjections => UseLinearProjection || ClassName == Class3D;
+
+    /// <summary>
+    /// Groups of the norms in TC and T_in: those of every norm; but 32 in the authors' code and in diffusers before 0.25, whatever the config says.
+    /// </summary>
+    [JsonIgnore] public int TemporalNormGroups => ClassName == Class3D && IsBefore(0, 25) ? 32 : NormNumGroups;
 
     public bool HasAttentionDown(int level) => DownBlockTypes[level].StartsWith("CrossAttn", StringComparison.Ordinal);
 
     public bool HasAttentionUp(int level) => UpBlockTypes[level].StartsWith("CrossAttn", StringComparison.Ordinal);
 
-    /// <summary>Heads of a layer of that many channels.</summary>
-    public int Heads(int channels) => ClassName == "UNet2DConditionModel" ? AttentionHeadDim : channels / AttentionHeadDim;
+    /// <summary>Heads of a level's attention layers.</summary>
+    public int Heads(int level) => NumAttentionHeads?[level]
+        ?? (ClassName == Class3D ? BlockOutChannels[level] / AttentionHeadDim[level] : AttentionHeadDim[level]);
 
     /// <summary>Channels of the temporal stream beside that many spatial ones.</summary>
     public int TemporalChannels(int channels) => Layout == UNetLayout.StreamParallel ? channels / TemporalWidthDivisor : channels;
+
+    /// <summary>Refuses what cannot be built, with the key, what it is and what it may be.</summary>
+    /// <exception cref="ArgumentException">Something cannot.</exception>
+    public void Validate()
+    {
+        int levels = BlockOutChannels.Count;
+        if (levels == 0 || DownBlockTypes.Count != levels || UpBlockTypes.Count != levels)
+            throw new ArgumentException($"The U-Net has {levels} block_out_channels, {DownBlockTypes.Count} down_block_types "
+                + $"and {UpBlockTypes.Count} up_block_types; the three must be equally many, and at least one.");
+        CheckKinds("down_block_types", DownBlockTypes, s_downBlocks);
+        CheckKinds("up_block_types", UpBlockTypes, s_upBlocks);
+        Within("in_channels", InChannels, MaxWidth);
+        Within("out_channels", OutChannels, MaxWidth);
+        Within("layers_per_block", LayersPerBlock, MaxLayers);
+        Within("norm_num_groups", NormNumGroups, MaxWidth);
+        Within("cross_attention_dim", CrossAttentionDim, MaxWidth);
+        if (!(NormEps > 0 && double.IsFinite(NormEps)))
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"norm_eps is {NormEps}; expected a number above 0."));
+        CheckPerLevel("attention_head_dim", AttentionHeadDim);
+        CheckPerLevel("num_attention_heads", NumAttentionHeads);
+        if (!Enum.IsDefined(Layout))
+            throw new ArgumentException($"mobius_layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.");
+        if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
+            throw new ArgumentException($"mobius_temporal_width_divisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.");
+        for (int k = 0; k < levels; k++)
+        {
+            int channels = BlockOutChannels[k];
+            Within($"block_out_channels[{k}]", channels, MaxWidth);
+            if (channels % NormNumGroups != 0)
+                throw new ArgumentException($"block_out_channels[{k}] is {channels}, which norm_num_groups {NormNumGroups} does not divide.");
+            if (Heads(k) == 0 || channels % Heads(k) != 0 || (NumAttentionHeads is null && channels % AttentionHeadDim[k] != 0))
+                throw new ArgumentException($"{(NumAttentionHeads is null ? "attention_head_dim" : "num_attention_heads")} of level {k} is "
+                    + $"{(NumAttentionHeads ?? AttentionHeadDim)[k]}, which does not divide its {channels} channels.");
+        }
+        foreach (var (key, value) in Other)
+            if (s_built.TryGetValue(key, out var built) && !IsOneOf(value, built))
+                throw new ArgumentException($"{key} is {Shortened(value)}; only {string.Join(" and ", built)} can be built.");
+    }
+
+    private void CheckPerLevel(string key, PerLevel? numbers)
+    {
+        if (numbers is { IsList: true } && numbers.Values.Count != LevelCount)
+            throw new ArgumentException($"{key} is a list of {numbers.Values.Count}, but the U-Net has {LevelCount} levels.");
+        for (int i = 0; i < (numbers?.Values.Count ?? 0); i++)
+            Within(numbers!.IsList ? $"{key}[{i}]" : key, numbers.Values[i], MaxWidth);
+    }
+
+    private static void CheckKinds(string key, IReadOnlyList<string> kinds, string[] known)
+    {
+        for (int i = 0; i < kinds.Count; i++)
+            if (!known.Contains(kinds[i]))
+                throw new ArgumentException($"{key}[{i}] is '{kinds[i]}'; known are {string.Join(", ", known)}.");
+    }
+
+    private static void Within(string key, int value, int most)
+    {
+        if (value < 1 || value > most)
+            throw new ArgumentException($"{key} is {value}; expected 1 to {most}.");
+    }
+
+    /// <summary>A list is such a value if all it holds are: diffusers writes some keys either way.</summary>
+    private static bool IsOneOf(JsonElement value, string[] expected) => value.ValueKind switch
+    {
+        JsonValueKind.Array => value.EnumerateArray().All(item => IsOneOf(item, expected)),
+        JsonValueKind.Number => expected.Any(text => double.TryParse(text, CultureInfo.InvariantCulture, out double number) && number == value.GetDouble()),
+        _ => expected.Contains(value.GetRawText()),
+    };
+
+    private static string Shortened(JsonElement value) => value.GetRawText() is { Length: > 60 } text ? text[..60] + "..." : value.GetRawText();
+
+    private bool IsBefore(int major, int minor)
+        => DiffusersVersion?.Split('.') is [var first, var second, ..] && int.TryParse(first, out int a) && int.TryParse(second, out int b)
+            && (a, b).CompareTo((major, minor)) < 0;
 }

@@ -7,10 +7,15 @@ namespace Microsoft.ML.Mobius.UNet;
 /// <param name="InChannels">Channels into each layer; up layers have the joined skip counted in.</param>
 /// <param name="SkipChannels">Of these, the channels of the skip; 0 in down and middle layers.</param>
 /// <param name="AttentionCount">Layers with attention: all, none, or in the middle block the first.</param>
+/// <param name="Heads">Heads of each attention.</param>
 /// <param name="Downsamples">Whether a halving follows.</param>
 /// <param name="Upsamples">Whether a doubling follows.</param>
 internal sealed record LevelPlan(
-    int Channels, IReadOnlyList<int> InChannels, IReadOnlyList<int> SkipChannels, int AttentionCount, bool Downsamples, bool Upsamples);
+    int Channels, IReadOnlyList<int> InChannels, IReadOnlyList<int> SkipChannels, int AttentionCount, int Heads, bool Downsamples, bool Upsamples)
+{
+    /// <summary>The middle block has one layer more than attentions.</summary>
+    public bool IsMiddle => AttentionCount > 0 && AttentionCount < InChannels.Count;
+}
 
 /// <summary>The widths of all levels, in the order the data meets them: the one place that counts skips.</summary>
 internal sealed class UNetPlan
@@ -23,11 +28,9 @@ internal sealed class UNetPlan
 
     public UNetPlan(UNetConfig config)
     {
+        config.Validate();
         var channels = config.BlockOutChannels;
         int last = channels.Count - 1;
-        if (config.DownBlockTypes.Count != channels.Count || config.UpBlockTypes.Count != channels.Count)
-            throw new ArgumentException($"The U-Net has {channels.Count} block_out_channels, {config.DownBlockTypes.Count} down_block_types "
-                + $"and {config.UpBlockTypes.Count} up_block_types; the three must be equally many.", nameof(config));
 
         var skips = new Stack<int>([channels[0]]);
         var down = new List<LevelPlan>();
@@ -35,12 +38,12 @@ internal sealed class UNetPlan
         {
             int before = k == 0 ? channels[0] : channels[k - 1];
             int[] inputs = [.. Enumerable.Range(0, config.LayersPerBlock).Select(i => i == 0 ? before : channels[k])];
-            down.Add(new LevelPlan(channels[k], inputs, new int[inputs.Length], config.HasAttentionDown(k) ? inputs.Length : 0, k < last, false));
+            down.Add(new LevelPlan(channels[k], inputs, new int[inputs.Length], config.HasAttentionDown(k) ? inputs.Length : 0, config.Heads(k), k < last, false));
             for (int i = 0; i < config.LayersPerBlock + (k < last ? 1 : 0); i++)
                 skips.Push(channels[k]);
         }
         Down = down;
-        Mid = new LevelPlan(channels[last], [channels[last], channels[last]], [0, 0], 1, false, false);
+        Mid = new LevelPlan(channels[last], [channels[last], channels[last]], [0, 0], 1, config.Heads(last), false, false);
 
         var up = new List<LevelPlan>();
         int width = channels[last];
@@ -49,7 +52,7 @@ internal sealed class UNetPlan
             int[] joined = [.. Enumerable.Range(0, config.LayersPerBlock + 1).Select(_ => skips.Pop())];
             int[] inputs = [.. joined.Select((skip, i) => (i == 0 ? width : channels[last - k]) + skip)];
             width = channels[last - k];
-            up.Add(new LevelPlan(width, inputs, joined, config.HasAttentionUp(k) ? inputs.Length : 0, false, k < last));
+            up.Add(new LevelPlan(width, inputs, joined, config.HasAttentionUp(k) ? inputs.Length : 0, config.Heads(last - k), false, k < last));
         }
         Up = up;
     }

@@ -34,6 +34,8 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
         {
             case UNetLayout.Serial:
                 return new SerialUNet(config, spatial, temporal);
+            case UNetLayout.LayerParallel:
+                return new LayerParallelUNet(config, spatial, temporal);
             case UNetLayout.StreamParallel:
                 temporal.Fusion().StartFrom(spatial);
                 return new StreamParallelUNet(config, spatial, temporal);
@@ -41,6 +43,20 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
                 throw new ArgumentOutOfRangeException(nameof(config), config.Layout,
                     $"Unknown layout; known ones are {string.Join(", ", Enum.GetNames<UNetLayout>())}.");
         }
+    }
+
+    /// <summary>The layout that a checkpoint's tensors are of, told by the parts that it alone has.</summary>
+    /// <param name="names">Names of all or of the temporal tensors.</param>
+    public static UNetLayout LayoutOf(IEnumerable<string> names)
+    {
+        foreach (string name in names)
+        {
+            if (name.Contains(".proj_conv.", StringComparison.Ordinal))
+                return UNetLayout.LayerParallel;
+            if (name.Contains("state_fusion.", StringComparison.Ordinal))
+                return UNetLayout.StreamParallel;
+        }
+        return UNetLayout.Serial;
     }
 
     /// <summary>Predicts the noise in z.</summary>

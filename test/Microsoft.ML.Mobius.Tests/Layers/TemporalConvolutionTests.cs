@@ -26,6 +26,21 @@ public sealed class TemporalConvolutionTests
     }
 
     [TestMethod]
+    public void Forward_NewLayerWithAProjection_IsZeroOrPassesTheNormOn()
+    {
+        using var layer = new TemporalConvolution(4, 2, inChannels: 6);
+        using var scope = NewDisposeScope();
+        layer.StartAtZero();
+        Close.Assert(zeros([6, 4, 2, 3]), layer.call(randn([6, 6, 2, 3]), 3), 0);
+
+        using var passage = new TemporalConvolution(4, 2, inChannels: 4);
+        passage.StartAsPassage();
+        var x = randn([6, 4, 2, 3]);
+        var norm = nn.functional.group_norm(x.reshape(2, 3, 4, 6).transpose(1, 2), 2, eps: 1e-5).transpose(1, 2).reshape(x.shape);
+        Close.Assert(nn.functional.silu(norm), passage.call(x, 3), 1e-6);
+    }
+
+    [TestMethod]
     public void Gradient_TemporalLayers_AgreesWithDifferences()
     {
         random.manual_seed(4);
@@ -35,6 +50,9 @@ public sealed class TemporalConvolutionTests
         var text = randn([1, 3, 3], ScalarType.Float64);
         var images = randn([6, 4, 1, 2], ScalarType.Float64);
         Check(convolution, () => convolution.call(images, 3));
+        using var projected = Random(new TemporalConvolution(4, 2, inChannels: 6).to(ScalarType.Float64));
+        var wide = randn([6, 6, 1, 2], ScalarType.Float64);
+        Check(projected, () => projected.call(wide, 3));
         var tokens = randn([2, 3, 4], ScalarType.Float64);
         Check(block, () => block.call(tokens, text));
     }

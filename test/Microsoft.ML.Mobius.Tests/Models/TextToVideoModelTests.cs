@@ -12,6 +12,7 @@ public sealed class TextToVideoModelTests
     [TestMethod]
     [DataRow(UNetLayout.StreamParallel, 2)]
     [DataRow(UNetLayout.Serial, 1)]
+    [DataRow(UNetLayout.LayerParallel, 1)]
     public void Load_WhatSaveWrote_IsTheSameModel(UNetLayout layout, int divisor)
     {
         using var model = Tiny.Video(layout, divisor, told: true);

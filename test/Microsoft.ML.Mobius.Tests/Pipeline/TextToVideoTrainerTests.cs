@@ -78,6 +78,7 @@ public sealed class TextToVideoTrainerTests
 
     [TestMethod]
     [DataRow(UNetLayout.Serial, Lateral.Convolution, 1, true)]
+    [DataRow(UNetLayout.LayerParallel, Lateral.Convolution, 1, true)]
     [DataRow(UNetLayout.StreamParallel, Lateral.Identity, 1, false)]
     [DataRow(UNetLayout.StreamParallel, Lateral.Convolution, 4, true)]
     public void Fit_EachLayout_Generates(UNetLayout layout, Lateral lateral, int divisor, bool told)

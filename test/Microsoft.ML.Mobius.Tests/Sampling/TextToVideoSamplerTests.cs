@@ -80,7 +80,7 @@ public sealed class TextToVideoSamplerTests
     public void Sample_GoldenPipeline_GivesTheSameVideo(string tag, double scale)
     {
         using var golden = new Golden("pipeline_t2v");
-        using var unet = golden.Serial("unet/config.json", "unet/diffusion_pytorch_model.safetensors");
+        using var unet = golden.Video("unet/config.json", "unet/diffusion_pytorch_model.safetensors");
         using var autoencoder = new AutoencoderKl(golden.Config<AutoencoderKlConfig>("vae/config.json"));
         StateDict.Load(autoencoder, golden.Tensors("vae/diffusion_pytorch_model.safetensors"), "vae");
         using var encoder = new ClipTextModel(ClipTextConfig.Parse(golden.Json("text_encoder/config.json").ToJsonString()));

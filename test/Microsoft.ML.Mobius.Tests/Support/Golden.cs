@@ -10,37 +10,67 @@ namespace Microsoft.ML.Mobius.Tests;
 /// <summary>A folder of golden data: configs, weights and tensors made by the reference implementations. Tensors live as long as this does.</summary>
 internal sealed class Golden : IDisposable
 {
-    private readonly string _folder;
     private readonly List<Tensor> _tensors = [];
+    private readonly Lazy<IReadOnlyDictionary<string, Tensor>> _io;
 
-    public Golden(string name)
+    /// <summary>A folder of the shared golden data.</summary>
+    public Golden(string name) : this(new DirectoryInfo(Shared.PathOf("golden", name)))
     {
-        _folder = Shared.PathOf("golden", name);
-        Io = Tensors("io.safetensors");
     }
 
-    public IReadOnlyDictionary<string, Tensor> Io { get; }
+    public Golden(DirectoryInfo folder)
+    {
+        Folder = folder.FullName;
+        Case = Has("case.json") ? Json("case.json") : null;
+        _io = new(() => Tensors("io.safetensors"));
+    }
+
+    public string Folder { get; }
+
+    /// <summary>case.json, which names the files of other folders that this one builds on; null where there is none.</summary>
+    public JsonNode? Case { get; }
+
+    public IReadOnlyDictionary<string, Tensor> Io => _io.Value;
+
+    /// <summary>The config that case.json names, or the folder's own.</summary>
+    public string ConfigFile => Case?["config"]?.GetValue<string>() ?? "config.json";
+
+    /// <summary>The weights that case.json names, or the folder's own.</summary>
+    public string WeightsFile => Case?["weights"]?.GetValue<string>() ?? "weights.safetensors";
+
+    public string PathOf(string file) => Path.Combine(Folder, file);
+
+    public bool Has(string file) => File.Exists(PathOf(file));
 
     /// <summary>Reads a safetensors file, floats as float32.</summary>
     public IReadOnlyDictionary<string, Tensor> Tensors(string file)
     {
-        using var stream = File.OpenRead(Path.Combine(_folder, file));
+        using var stream = File.OpenRead(PathOf(file));
         var tensors = Safetensors.Read(stream, ScalarType.Float32);
         _tensors.AddRange(tensors.Values);
         return tensors;
     }
 
-    public T Config<T>(string file = "config.json") => JsonSerializer.Deserialize<T>(File.ReadAllText(Path.Combine(_folder, file)))!;
+    public T Config<T>(string file = "config.json") => JsonSerializer.Deserialize<T>(File.ReadAllText(PathOf(file)))!;
 
     // Python writes infinities, which JSON does not have.
-    public JsonNode Json(string file) => JsonNode.Parse(File.ReadAllText(Path.Combine(_folder, file)).Replace(": -Infinity", ": null").Replace(": Infinity", ": null"))!;
+    public JsonNode Json(string file) => JsonNode.Parse(File.ReadAllText(PathOf(file)).Replace(": -Infinity", ": null").Replace(": Infinity", ": null"))!;
 
-    /// <summary>The serial network of diffusers' names in <paramref name="weights"/>, its spatial and temporal layers in one file, all trainable or the temporal alone.</summary>
-    public SerialUNet Serial(string config = "config.json", string weights = "weights.safetensors", bool trainAll = false)
+    /// <summary>A U-Net over images; all of it trainable.</summary>
+    public SpatialStream Image(string config, string weights)
     {
-        var settings = Config<UNetConfig>(config) with { Layout = UNetLayout.Serial };
-        var unet = (SerialUNet)VideoUNet.Around(new SpatialStream(settings), settings);
+        var unet = new SpatialStream(Config<UNetConfig>(config));
+        StateDict.Load(unet, Tensors(weights), weights);
+        unet.eval();
+        return unet;
+    }
+
+    /// <summary>A U-Net over videos, its spatial and temporal layers in one file, of the layout that its names tell; all trainable, or the temporal alone.</summary>
+    public VideoUNet Video(string config = "config.json", string weights = "weights.safetensors", bool trainAll = false)
+    {
         var tensors = Tensors(weights);
+        var settings = Config<UNetConfig>(config) with { Layout = VideoUNet.LayoutOf(tensors.Keys) };
+        var unet = VideoUNet.Around(new SpatialStream(settings), settings);
         StateDict.Load(unet.Spatial, tensors.Where(pair => !IsTemporal(pair.Key)).ToDictionary(), weights);
         StateDict.Load(unet.Temporal, tensors.Where(pair => IsTemporal(pair.Key)).ToDictionary(), weights);
         foreach (var parameter in unet.Spatial.parameters())

@@ -14,6 +14,7 @@ public sealed class TrainingLoopTests
     [DataRow(UNetLayout.StreamParallel, 1)]
     [DataRow(UNetLayout.StreamParallel, 4)]
     [DataRow(UNetLayout.Serial, 1)]
+    [DataRow(UNetLayout.LayerParallel, 1)]
     public void Run_ThreeSteps_MovesTheTemporalHalfAlone(UNetLayout layout, int divisor)
     {
         using var model = Tiny.Video(layout, divisor);
@@ -119,68 +120,5 @@ public sealed class TrainingLoopTests
         Assert.AreEqual(2 * 0.5 * (1 + Math.Cos(Math.PI * 0.09)), settings.LearningRateAt(10), 1e-12);
         Assert.AreEqual(1, settings.LearningRateAt(51), 1e-12);
         Assert.IsTrue(settings.LearningRateAt(100) is > 0 and < 0.001);
-    }
-
-    [TestMethod]
-    [DataRow(false)]
-    [DataRow(true)]
-    public void AdamW_MobiusGoldenCase_GivesTheLoggedLosses(bool clipped)
-    {
-        using var golden = new Golden("mobius_train");
-        using var start = new Golden("mobius_series");
-        using var unet = start.Serial();
-        var schedule = new Microsoft.ML.Mobius.Diffusion.NoiseSchedule(new());
-        string suffix = clipped ? "_clip025" : "";
-        var (io, parameters) = (golden.Io, unet.Temporal.parameters().ToList());
-        using var optimizer = optim.AdamW(parameters, lr: 1e-3, weight_decay: 0.01);
-        for (int i = 0; i <= 5; i++)
-        {
-            using var scope = NewDisposeScope();
-            int batch = i % 5;
-            int[] t = [.. io["series.timesteps"][batch].data<long>().Select(step => (int)step)];
-            var (noise, text) = (io["series.noise"][batch], io["series.encoder_hidden_states"]);
-            var noisy = schedule.AddNoise(io["series.latents"], noise, t);
-            Close.Assert(io["series.noisy"][batch], noisy, 1e-5);
-            optimizer.zero_grad();
-            var loss = nn.functional.mse_loss(unet.call(noisy, io["series.timesteps"][batch], text), noise);
-            double expected = i == 5 ? io["series.loss_after" + suffix].item<float>() : io["series.losses" + suffix][i].item<float>();
-            Assert.AreEqual(expected, loss.item<float>(), (i < 2 ? 1e-5 : 1e-4) * expected, $"step {i}");
-            loss.backward();
-            double norm = nn.utils.clip_grad_norm_(parameters, clipped ? 0.25 : 1e9);
-            if (!clipped && i < 5)
-                Assert.AreEqual(io["series.grad_norms"][i].item<float>(), norm, 1e-3 * norm);
-            optimizer.step();
-        }
-    }
-
-    [TestMethod]
-    [DataRow("temporal")]
-    [DataRow("temporal_clip")]
-    public void AdamW_GoldenCase_GivesTheLoggedLosses(string variant)
-    {
-        using var golden = new Golden("train");
-        using var start = new Golden("unet3d_l2");
-        using var unet = start.Serial();
-        var schedule = new Microsoft.ML.Mobius.Diffusion.NoiseSchedule(new());
-        var (io, parameters) = (golden.Io, unet.Temporal.parameters().ToList());
-        var log = golden.Json("log.json")[variant]!["steps"]!.AsArray();
-        using var optimizer = optim.AdamW(parameters, lr: 1e-3, weight_decay: 0.01);
-        for (int i = 0; i < log.Count; i++)
-        {
-            using var scope = NewDisposeScope();
-            int[] t = [.. io["timesteps"][i].data<long>().Select(step => (int)step)];
-            optimizer.zero_grad();
-            var noisy = schedule.AddNoise(io["latents"][i], io["noise"][i], t);
-            var loss = nn.functional.mse_loss(unet.call(noisy, io["timesteps"][i], io["encoder_hidden_states"][i]), io["noise"][i]);
-            double expected = log[i]!["loss"]!.GetValue<double>();
-            Assert.AreEqual(expected, loss.item<float>(), 1e-4 * expected, $"step {i}");
-            loss.backward();
-            double norm = nn.utils.clip_grad_norm_(parameters, variant == "temporal" ? 1e9 : 1);
-            Assert.AreEqual(log[i]!["grad_norm"]!.GetValue<double>(), norm, 1e-3 * norm);
-            optimizer.step();
-        }
-        Assert.AreEqual(258, parameters.Count);
-        Close.Assert(io[$"{variant}.after.transformer_in.proj_in.weight"], Golden.Named(unet)["transformer_in.proj_in.weight"], 1e-3);
-        Close.Assert(io[$"{variant}.after.conv_in.weight"], Golden.Named(unet)["conv_in.weight"], 0);
     }
 }

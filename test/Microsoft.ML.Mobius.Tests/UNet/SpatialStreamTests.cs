@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
@@ -10,39 +9,37 @@ namespace Microsoft.ML.Mobius.Tests.UNet;
 public sealed class SpatialStreamTests
 {
     [TestMethod]
-    public void Forward_StableDiffusionGoldenCase_GivesTheSameOutputs()
+    public void Forward_LinearOrConvolutionProjections_GiveTheSame()
     {
-        using var pipeline = new Golden("pipeline_sd");
-        using var golden = new Golden("unet2d_sd15");
-        using var stream = new SpatialStream(pipeline.Config<UNetConfig>("unet/config.json"));
+        using var scope = NewDisposeScope();
         using var _ = no_grad();
-        // Its projections are 1x1 convolutions, which are linear layers over the positions.
-        StateDict.Load(stream, pipeline.Tensors("unet/diffusion_pytorch_model.safetensors").ToDictionary(pair => pair.Key,
-            pair => pair.Key.EndsWith("proj_in.weight") || pair.Key.EndsWith("proj_out.weight") ? pair.Value.flatten(1) : pair.Value), "unet");
-        var io = golden.Io;
-        foreach (var (key, expected) in io.Where(pair => pair.Key.StartsWith("out_") && !pair.Key.Contains("masked")))
+        random.manual_seed(1);
+        using var convolutions = Tiny.Spatial(Tiny.UNet);
+        using var linear = new SpatialStream(Tiny.UNet with { UseLinearProjection = true });
+        StateDict.Load(linear, StateDict.Of(convolutions).ToDictionary(pair => pair.Key,
+            pair => pair.Key.EndsWith("proj_in.weight") || pair.Key.EndsWith("proj_out.weight") ? pair.Value.flatten(1) : pair.Value), "convolutions");
+        var (z, t, text) = (randn([2, 4, 8, 6]), tensor([3L, 900L]), randn([2, 5, 16]));
+        Close.Assert(convolutions.call(z, t, text), linear.call(z, t, text), 1e-5);
+    }
+
+    [TestMethod]
+    public void Forward_HeadsPerLevel_AreOfTheLevelOnTheWayUpToo()
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        random.manual_seed(1);
+        var config = Tiny.UNet with
         {
-            using var scope = NewDisposeScope();
-            bool odd = key.StartsWith("out_odd");
-            var sample = odd ? io["sample_odd"] : io["sample"];
-            var t = key == "out_tvec" ? io["timestep_vec"] : full([sample.shape[0]], long.Parse(key[(key.LastIndexOf('t') + 1)..]), ScalarType.Int64);
-            Close.Assert(expected, stream.call(sample, t, odd ? io["encoder_hidden_states"][..1] : io["encoder_hidden_states"]), 2e-4, key);
-        }
-    }
+            DownBlockTypes = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"], UpBlockTypes = ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+            AttentionHeadDim = new[] { 2, 8 },
+        };
+        var plan = new UNetPlan(config);
+        CollectionAssert.AreEqual(new[] { 2, 8, 8, 8, 2 }, plan.Down.Append(plan.Mid).Concat(plan.Up).Select(level => level.Heads).ToArray());
 
-    [TestMethod]
-    public void Config_WrittenAndRead_IsTheSame()
-    {
-        var config = Tiny.UNet with { TemporalWidthDivisor = 4, Lateral = Lateral.Identity, Layout = UNetLayout.Serial };
-        var read = JsonSerializer.Deserialize<UNetConfig>(JsonSerializer.Serialize(config))!;
-        Assert.AreEqual(JsonSerializer.Serialize(config), JsonSerializer.Serialize(read));
-        Assert.AreEqual(UNetLayout.Serial, read.Layout);
-    }
-
-    [TestMethod]
-    public void Heads_OfBothClasses_CountAsDiffusersDoes()
-    {
-        Assert.AreEqual(4, Tiny.UNet.Heads(32));
-        Assert.AreEqual(8, (Tiny.UNet with { ClassName = "UNet3DConditionModel" }).Heads(32));
+        using var perLevel = Tiny.Spatial(config);
+        using var one = new SpatialStream(config with { AttentionHeadDim = 8 });
+        StateDict.Load(one, StateDict.Of(perLevel).ToDictionary(), "per level");
+        var (z, t, text) = (randn([1, 4, 8, 8]), tensor([3L]), randn([1, 5, 16]));
+        Assert.IsTrue(Close.Apart(perLevel.call(z, t, text), one.call(z, t, text)) > 1e-4, "The number of heads has no effect.");
     }
 }

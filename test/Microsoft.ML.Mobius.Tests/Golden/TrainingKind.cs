@@ -1,0 +1,116 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.UNet;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Tests.GoldenCases;
+
+/// <summary>AdamW loops on the 3D U-Net, written to log.json, and the ingredients that diffusers' scripts add to them.</summary>
+internal sealed class TrainingKind : GoldenKind
+{
+    public override bool Fits(Golden golden) => golden.Case?["scheduler"] is not null && golden.Has("log.json");
+
+    public override void Check(Golden golden, Tolerances tolerances, Findings findings)
+    {
+        var schedule = new NoiseSchedule(golden.Case!["scheduler"].Deserialize<NoiseScheduleConfig>()!);
+        var zero = ZeroGradients.Of(golden, new Dictionary<string, double>());
+        foreach (var (variant, log) in golden.Json("log.json").AsObject())
+            Run(golden, variant, log!, schedule, zero, tolerances, findings);
+        CheckFirstStep(golden, schedule, zero, tolerances, findings);
+
+        foreach (var (prefix, what) in new[] { ("snr.", "min-SNR weights"), ("offset.", "offset noise"), ("perturb.", "input perturbation") })
+            if (golden.Io.Keys.Any(key => key.StartsWith(prefix, StringComparison.Ordinal)))
+                findings.NotYet(what);
+    }
+
+    private static void Run(
+        Golden golden, string variant, JsonNode log, NoiseSchedule schedule, HashSet<string> zero, Tolerances tolerances, Findings findings)
+    {
+        var options = log["options"]!;
+        if (options["prediction_type"]!.GetValue<string>() is var prediction && prediction != "epsilon")
+            findings.NotYet(prediction);
+        if (options["snr_gamma"] is not null)
+            findings.NotYet("min-SNR weights");
+        if (prediction != "epsilon" || options["snr_gamma"] is not null)
+            return;
+
+        bool all = options["trainable"]!.GetValue<string>() != "temporal";
+        double rate = options["lr"]!.GetValue<double>();
+        int accumulate = options["accumulate"]!.GetValue<int>(), warmup = options["warmup"]!.GetValue<int>();
+        using var unet = golden.Video(golden.ConfigFile, golden.WeightsFile, trainAll: all);
+        var (io, named) = (golden.Io, Golden.Named(unet));
+        var parameters = named.Values.Where(parameter => parameter.requires_grad).Cast<TorchSharp.Modules.Parameter>().ToList();
+        findings.Holds($"{variant}: {parameters.Count} parameters are trained", parameters.Count == log["trainable_tensors"]!.GetValue<int>());
+        using var optimizer = optim.AdamW(parameters, rate, options["betas"]![0]!.GetValue<double>(), options["betas"]![1]!.GetValue<double>(),
+            options["eps"]!.GetValue<double>(), options["weight_decay"]!.GetValue<double>());
+        int batches = (int)io["latents"].shape[0];
+        foreach (var (i, step) in log["steps"]!.AsArray().Index())
+        {
+            using var scope = NewDisposeScope();
+            foreach (var group in optimizer.ParamGroups)
+                group.LearningRate = rate * (warmup == 0 ? 1 : Math.Min(1, (i + 1.0) / warmup));
+            optimizer.zero_grad();
+            var loss = Enumerable.Range(0, accumulate).Select(j => Loss(unet, schedule, io, (i * accumulate + j) % batches)).Aggregate((a, b) => a + b) / accumulate;
+            loss.backward();
+            double norm = nn.utils.clip_grad_norm_(parameters, options["clip_grad_norm"]?.GetValue<double>() ?? 1e9);
+            findings.Within($"{variant}: loss of step {i}", step!["loss"]!.GetValue<double>(), loss.item<float>(), tolerances.Of(1e-4, "losses rel"));
+            findings.Within($"{variant}: gradient of step {i}", step["grad_norm"]!.GetValue<double>(), norm, tolerances.Of(1e-3, "grad_norm rel"));
+            optimizer.step();
+        }
+        CheckAfter(golden, variant, named, zero, rate, all, findings);
+    }
+
+    /// <summary>Adam turns rounding noise into whole steps here and there: nearly all elements within 1e-5, and all within one step.</summary>
+    private static void CheckAfter(
+        Golden golden, string variant, Dictionary<string, Tensor> named, HashSet<string> zero, double rate, bool all, Findings findings)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        string prefix = $"{variant}.after.";
+        long elements = 0, apart = 0;
+        foreach (var (key, expected) in golden.Io.Where(pair => pair.Key.StartsWith(prefix, StringComparison.Ordinal)))
+            if (key[prefix.Length..] is var name && !zero.Contains(name))
+            {
+                bool frozen = !all && !Golden.IsTemporal(name);
+                findings.Within(key, expected, named[name], frozen ? 0 : Math.Max(rate, 1e-3));
+                elements += expected.numel();
+                apart += ((expected - named[name]).abs() > 1e-5).sum().item<long>();
+            }
+        findings.Holds($"{variant}: {apart} of {elements} elements are further apart than 1e-5", apart <= 1e-3 * elements);
+
+        string norms = $"param_norms_after_{variant}.json";
+        if (golden.Has(norms))
+            foreach (var (name, norm) in golden.Json(norms).AsObject().Where(pair => !zero.Contains(pair.Key)))
+                findings.Within($"{variant}: the norm of {name}", norm!.GetValue<double>(), named[name].norm().item<float>(), 1e-3);
+    }
+
+    private static void CheckFirstStep(Golden golden, NoiseSchedule schedule, HashSet<string> zero, Tolerances tolerances, Findings findings)
+    {
+        using var unet = golden.Video(golden.ConfigFile, golden.WeightsFile);
+        using var scope = NewDisposeScope();
+        var (io, named) = (golden.Io, Golden.Named(unet));
+        var noisy = Noisy(schedule, io, 0);
+        findings.Within("step1.noisy", io["step1.noisy"], noisy, 1e-5);
+        var predicted = unet.call(noisy, io["timesteps"][0], io["encoder_hidden_states"][0]);
+        findings.Within("step1.pred", io["step1.pred"], predicted, 2e-4);
+        nn.functional.mse_loss(predicted, io["noise"][0]).backward();
+        foreach (var (key, expected) in io.Where(pair => pair.Key.StartsWith("step1.grad.", StringComparison.Ordinal)))
+            if (key["step1.grad.".Length..] is var name && !zero.Contains(name))
+                findings.WithinOfLargest(key, expected, named[name].grad!, 1e-3);
+        foreach (var (name, norm) in golden.Json("grad_norms_step1.json").AsObject().Where(pair => !zero.Contains(pair.Key)))
+            findings.Within($"step 1: gradient of {name}", norm!.GetValue<double>(), named[name].grad!.norm().item<float>(), tolerances.Of(1e-3, "grad_norm rel"));
+    }
+
+    private static Tensor Loss(VideoUNet unet, NoiseSchedule schedule, IReadOnlyDictionary<string, Tensor> io, int batch)
+        => nn.functional.mse_loss(unet.call(Noisy(schedule, io, batch), io["timesteps"][batch], io["encoder_hidden_states"][batch]), io["noise"][batch]);
+
+    private static Tensor Noisy(NoiseSchedule schedule, IReadOnlyDictionary<string, Tensor> io, int batch)
+        => schedule.AddNoise(io["latents"][batch], io["noise"][batch], Times.Of(io["timesteps"][batch]));
+}
+
+internal static class Times
+{
+    public static int[] Of(Tensor timesteps) => [.. timesteps.data<long>().Select(t => (int)t)];
+}

@@ -22,7 +22,7 @@ public sealed class LdmCheckpointTests
         BlockOutChannels = [32, 64, 96, 96], LayersPerBlock = 2, CrossAttentionDim = 64, AttentionHeadDim = 8, SampleSize = 64,
     };
 
-    private static readonly AutoencoderKlConfig s_vae = new() { BlockOutChannels = [32, 32, 64, 64], LayersPerBlock = 2 };
+    private static readonly AutoencoderKlConfig s_vae = new() { BlockOutChannels = [32, 64, 96, 96], LayersPerBlock = 2 };
 
     private readonly ModelFolders _folders = new();
 
@@ -158,7 +158,7 @@ public sealed class LdmCheckpointTests
             .. from half in new[] { "encoder", "decoder" } from layer in new[] { "conv_in", "norm_out", "conv_out" } select $"{half}.{layer}",
             .. from half in new[] { "encoder", "decoder" } from layer in new[] { "norm", "q", "k", "v", "proj_out" } select $"{half}.mid.attn_1.{layer}",
             .. from resnet in resnets from layer in new[] { "norm1", "conv1", "norm2", "conv2" } select $"{resnet}.{layer}",
-            "encoder.down.2.block.0.nin_shortcut", "decoder.up.1.block.0.nin_shortcut",
+            "encoder.down.1.block.0.nin_shortcut", "encoder.down.2.block.0.nin_shortcut", "decoder.up.0.block.0.nin_shortcut", "decoder.up.1.block.0.nin_shortcut",
             "encoder.down.0.downsample.conv", "encoder.down.1.downsample.conv", "encoder.down.2.downsample.conv",
             "decoder.up.1.upsample.conv", "decoder.up.2.upsample.conv", "decoder.up.3.upsample.conv"];
         return layers.SelectMany(layer => s_tensors.Select(tensor => $"{layer}.{tensor}"));

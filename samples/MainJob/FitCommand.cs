@@ -24,10 +24,11 @@ internal static class FitCommand
 
         var options = new TextToVideoTrainer.Options
         {
+            ModelPath = settings.Model,
             Layout = settings.Layout,
             FrameCount = settings.Frames,
             // A drawn clip shows its whole motion in one second, whatever the number of frames.
-            FrameRate = settings.Clips is null ? settings.Frames * ShapeSpec.FrameRate / ShapeSpec.FrameCount : ShapeSpec.FrameRate,
+            FrameRate = settings is { Clips: null, Frames: { } frames } ? frames * ShapeSpec.FrameRate / ShapeSpec.FrameCount : ShapeSpec.FrameRate,
             Seed = settings.Seed,
             Progress = new ProgressLine(),
             CancellationToken = interrupt,
@@ -35,10 +36,11 @@ internal static class FitCommand
         if (settings.Steps is { } steps)
             options.Steps = steps;
 
-        Console.WriteLine($"Fitting on {clips.Count} clips ({settings.Layout}, {options.Steps} steps) ...");
         MLContext mlContext = JobContext.Create(settings.Seed);
         IDataView data = mlContext.Data.LoadFromEnumerable(clips);
-        using TextToVideoTransformer model = mlContext.Transforms.TextToVideo(options).Fit(data);
+        TextToVideoTrainer trainer = mlContext.Transforms.TextToVideo(options);
+        Console.WriteLine($"Fitting on {clips.Count} clips ({options.Steps} steps) ...");
+        using TextToVideoTransformer model = trainer.Fit(data);
 
         string aside = settings.ModelFile + ".tmp";
         try
@@ -52,7 +54,7 @@ internal static class FitCommand
         }
         LossPlot.Write(settings.LossFile, model.History);
         var heldOut = model.History.HeldOut;
-        new Summary(settings, new FitSummary(
+        new Summary(settings with { Layout = model.Layout, Frames = model.Generation.FrameCount }, new FitSummary(
             clips.Count, options.Steps, model.History.Seconds, clock.Elapsed.TotalSeconds,
             heldOut.Count > 0 ? heldOut[0].Loss : null, heldOut.Count > 0 ? heldOut[^1].Loss : null, model.History.PeakMemoryBytes)).Write(settings.SummaryFile);
         if (heldOut.Count > 0)

@@ -67,7 +67,7 @@ internal static class GenerateCommand
         }
     }
 
-    /// <summary>What the written files show; empty unless every prompt is a caption of the shapes clips.</summary>
+    /// <summary>What the written files show; empty unless every prompt is a caption of the shapes clips and the videos are of their size.</summary>
     private static IReadOnlyList<AttributeScores> Scores(IEnumerable<Generated> videos)
     {
         var scores = new List<AttributeScores>();
@@ -76,6 +76,8 @@ internal static class GenerateCommand
             if (!ShapeSpec.TryParse(video.Caption, out ShapeCombination combination))
                 return [];
             VideoClip made = video.Video;
+            if ((made.Height, made.Width) != (ShapeSpec.Height, ShapeSpec.Width))
+                return [];
             VideoClip written = VideoReader.Read(video.Path, new VideoReadOptions
             {
                 FrameCount = made.FrameCount, Width = made.Width, Height = made.Height, FrameRate = made.FrameRate, ShortClip = ShortClip.Refuse,

@@ -11,7 +11,7 @@ using Command = System.CommandLine.Command;       // here, for Microsoft.ML.Comm
 /// <summary>The two commands and their options; both take the same ones, so that one command line serves both.</summary>
 internal static partial class JobCommandLine
 {
-    private const int BadCommandLine = 2, DefaultFrames = 8;
+    private const int BadCommandLine = 2;
 
     /// <summary>Parses, says what is wrong or runs the command.</summary>
     /// <returns>The exit code: 2 if the command line is wrong.</returns>
@@ -43,21 +43,24 @@ internal static partial class JobCommandLine
         {
             Description = "File with one prompt per line (default: chosen to fit the clips)",
         };
-        var layout = new Option<UNetLayout>("--layout")
+        var model = new Option<string?>("--model")
         {
-            Description = $"How temporal layers join: {string.Join(" or ", layouts.Keys)}",
-            DefaultValueFactory = _ => UNetLayout.StreamParallel,
+            Description = "Pretrained model to start from: a diffusers folder, or a file with a Stable Diffusion 1.x (default: the library's own)",
+        };
+        var layout = new Option<UNetLayout?>("--layout")
+        {
+            Description = $"How temporal layers join: {string.Join(" or ", layouts.Keys)} (default: as the model has it, of an image model stream-parallel)",
             CustomParser = argument => Layout(argument, layouts),
         };
         var steps = Number("--steps", "Training steps (default: the trainer's)", least: 1);
-        var frames = Number("--frames", $"Frames per video (default: {DefaultFrames})", least: 2);
+        var frames = Number("--frames", "Frames per video (default: as the model has it, otherwise 8)", least: 2);
         var seed = Number("--seed", "Seed of clips, prompts, training and generation (default: 0)", least: 0);
         var output = new Option<string>("--out") { Description = "Folder for everything that is written", DefaultValueFactory = _ => "out" };
 
-        var command = new Command(name, description) { prompts, clips, layout, steps, frames, seed, output };
+        var command = new Command(name, description) { prompts, clips, model, layout, steps, frames, seed, output };
         command.SetAction(parsed => run(new JobSettings(
-            parsed.GetRequiredValue(output), parsed.GetValue(clips), parsed.GetValue(prompts), parsed.GetValue(layout),
-            parsed.GetValue(steps), parsed.GetValue(frames) ?? DefaultFrames, parsed.GetValue(seed) ?? 0)));
+            parsed.GetRequiredValue(output), parsed.GetValue(clips), parsed.GetValue(prompts), parsed.GetValue(model), parsed.GetValue(layout),
+            parsed.GetValue(steps), parsed.GetValue(frames), parsed.GetValue(seed) ?? 0)));
         return command;
     }
 
@@ -74,7 +77,7 @@ internal static partial class JobCommandLine
         },
     };
 
-    private static UNetLayout Layout(ArgumentResult argument, Dictionary<string, UNetLayout> layouts)
+    private static UNetLayout? Layout(ArgumentResult argument, Dictionary<string, UNetLayout> layouts)
     {
         string text = argument.Tokens[0].Value;
         foreach (var (name, layout) in layouts)
@@ -83,7 +86,7 @@ internal static partial class JobCommandLine
                 return layout;
         }
         argument.AddError($"--layout is '{text}': expected {string.Join(" or ", layouts.Keys)}.");
-        return default;
+        return null;
     }
 
     // StreamParallel becomes stream-parallel.

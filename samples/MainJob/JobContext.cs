@@ -5,7 +5,7 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 /// <summary>Makes the <see cref="MLContext"/> of both commands.</summary>
 internal static class JobContext
 {
-    /// <summary>Seeded, with warnings shown.</summary>
+    /// <summary>Seeded, with warnings shown, and what was read of a pretrained model.</summary>
     public static MLContext Create(int seed)
     {
         var mlContext = new MLContext(seed);
@@ -13,6 +13,8 @@ internal static class JobContext
         {
             if (e.Kind is ChannelMessageKind.Warning or ChannelMessageKind.Error)
                 Console.Error.WriteLine(e.Message);
+            else if (e.Kind is ChannelMessageKind.Info && e.RawMessage.StartsWith("Opened '", StringComparison.Ordinal))
+                Console.WriteLine(e.RawMessage);
         };
         return mlContext;
     }

@@ -6,11 +6,12 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 /// <param name="Out">The folder that everything is written to.</param>
 /// <param name="Clips">A folder of clips with captions; null draws the shapes clips.</param>
 /// <param name="Prompts">A file with one prompt per line; null chooses prompts that fit the clips.</param>
-/// <param name="Layout">How temporal layers join.</param>
+/// <param name="Model">A pretrained model, a folder or a file; null takes the one that the library carries.</param>
+/// <param name="Layout">How temporal layers join; null means as the model has it.</param>
 /// <param name="Steps">Training steps; null means the trainer's default.</param>
-/// <param name="Frames">Frames per clip, at least 2.</param>
+/// <param name="Frames">Frames per clip, at least 2; null means as the model has it.</param>
 /// <param name="Seed">Seed of clips, prompts, training and generation, at least 0.</param>
-internal sealed record JobSettings(string Out, string? Clips, string? Prompts, UNetLayout Layout, int? Steps, int Frames, int Seed)
+internal sealed record JobSettings(string Out, string? Clips, string? Prompts, string? Model, UNetLayout? Layout, int? Steps, int? Frames, int Seed)
 {
     public string ModelFile => Path.Combine(Out, "model.zip");
 

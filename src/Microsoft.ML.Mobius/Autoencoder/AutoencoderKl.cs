@@ -12,6 +12,10 @@ namespace Microsoft.ML.Mobius.Autoencoder;
 /// </summary>
 internal sealed class AutoencoderKl : nn.Module<Tensor, Tensor>
 {
+    // Attention's names in diffusers until 0.17, and today's.
+    private static readonly (string Old, string New)[] s_names =
+        [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
+
     [ComponentName(Name = "encoder")] private readonly Encoder _encoder;
     [ComponentName(Name = "decoder")] private readonly Decoder _decoder;
     [ComponentName(Name = "quant_conv")] private readonly Conv2d _quantConv;
@@ -29,6 +33,9 @@ internal sealed class AutoencoderKl : nn.Module<Tensor, Tensor>
     }
 
     public AutoencoderKlConfig Config() => _config;
+
+    /// <summary>The name of a weight in files of any age.</summary>
+    public static string CurrentName(string stored) => s_names.Aggregate(stored, (name, pair) => name.Replace(pair.Old, pair.New, StringComparison.Ordinal));
 
     /// <summary>The posterior of the latents.</summary>
     /// <param name="images">[N, 3, H, W] in [-1, 1].</param>

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Microsoft.ML.Mobius.Autoencoder;
@@ -14,6 +15,9 @@ internal sealed record AutoencoderKlConfig
 
     /// <summary>Latents are multiplied by this so that they have about unit variance.</summary>
     [JsonPropertyName("scaling_factor")] public double ScalingFactor { get; init; } = 0.18215;
+
+    /// <summary>Every other key of the file, kept so that it can be written again.</summary>
+    [JsonExtensionData] public Dictionary<string, JsonElement> Other { get; init; } = [];
 
     /// <summary>Pixels per latent along each side: a halving between every two levels.</summary>
     [JsonIgnore] public int Factor => 1 << (BlockOutChannels.Count - 1);

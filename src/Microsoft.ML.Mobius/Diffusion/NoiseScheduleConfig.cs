@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Microsoft.ML.Mobius.Diffusion;
@@ -16,4 +17,7 @@ internal sealed record NoiseScheduleConfig
     [JsonPropertyName("clip_sample")] public bool ClipSample { get; init; }
     [JsonPropertyName("set_alpha_to_one")] public bool SetAlphaToOne { get; init; }
     [JsonPropertyName("steps_offset")] public int StepsOffset { get; init; } = 1;
+
+    /// <summary>Every other key of the file, kept so that it can be written again.</summary>
+    [JsonExtensionData] public Dictionary<string, JsonElement> Other { get; init; } = [];
 }

@@ -16,6 +16,60 @@ namespace Microsoft.ML.Mobius.Models;
 internal sealed record TextToImageModel(
     ClipTokenizer Tokenizer, ClipTextModel TextEncoder, AutoencoderKl Autoencoder, SpatialStream UNet, UNetConfig UNetConfig, NoiseSchedule Schedule)
 {
+    /// <summary>Where it was read from; its temporal half, if it has one, is still to be read. Null for a model of no folder.</summary>
+    public ModelSource? Source { get; init; }
+
+    /// <summary>What was read, part by part.</summary>
+    public IReadOnlyList<LoadedPart> Loaded { get; init; } = [];
+
+    /// <summary>Reads the image half of a model, one tensor at a time, into float32.</summary>
+    /// <exception cref="IOException">A file cannot be read.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged.</exception>
+    /// <exception cref="WeightMismatchException">Weights are not those that the config describes.</exception>
+    public static TextToImageModel Open(ModelSource source)
+    {
+        var tokenizer = source.Tokenizer();
+        if (tokenizer.VocabularySize > source.TextEncoder.VocabSize)
+            throw new InvalidDataException($"The tokenizer of '{source.Path}' has ids up to {tokenizer.VocabularySize - 1}, but the text encoder's vocab_size is "
+                + $"{source.TextEncoder.VocabSize}: they are not of one model.");
+        Landmarks.Check(source);
+        var modules = new List<nn.Module>();
+        var loaded = new List<LoadedPart>();
+        T Part<T>(ModelPart part, string name, Func<T> make) where T : nn.Module
+        {
+            T module;
+            try
+            {
+                modules.Add(module = make());
+            }
+            catch (ArgumentException e)
+            {
+                throw new InvalidDataException($"The config of {name} in '{source.Path}' cannot be used: {e.Message}", e);
+            }
+            using var weights = source.Weights[part].For(module);
+            StateDict.Load(module, weights);
+            loaded.Add(new LoadedPart(name, TensorCount.Of(weights.Entries.Values.Select(entry => entry.Shape)),
+                LeftOut: TensorCount.Of(weights.LeftOut.Select(entry => entry.Shape))));
+            return Frozen(module);
+        }
+
+        try
+        {
+            var textEncoder = Part(ModelPart.TextEncoder, "text_encoder", () => new ClipTextModel(source.TextEncoder));
+            var autoencoder = Part(ModelPart.Autoencoder, "vae", () => new AutoencoderKl(source.Autoencoder));
+            var unet = Part(ModelPart.Spatial, "unet.spatial", () => new SpatialStream(source.UNet));
+            if (source.Unused.Tensors > 0)
+                loaded.Add(new LoadedPart("other", default, LeftOut: source.Unused));
+            return new TextToImageModel(tokenizer, textEncoder, autoencoder, unet, source.UNet, new NoiseSchedule(source.Schedule)) { Source = source, Loaded = loaded };
+        }
+        catch
+        {
+            foreach (var module in modules)
+                module.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>The small base model that the assembly carries (64x64 pixels; trained by build/base-model.sh).</summary>
     public static TextToImageModel Embedded() => Load(name => Assembly.GetExecutingAssembly().GetManifestResourceStream("Base/" + name)
         ?? throw new InvalidDataException($"The embedded base model lacks {name}."));
@@ -43,10 +97,7 @@ internal sealed record TextToImageModel(
             StateDict.Load(module, weights, name);
             foreach (var weight in weights.Values)
                 weight.Dispose();
-            module.eval();
-            foreach (var parameter in module.parameters())
-                parameter.requires_grad = false;
-            return module;
+            return Frozen(module);
         }
 
         using var vocabulary = open("tokenizer/vocab.json");
@@ -60,6 +111,14 @@ internal sealed record TextToImageModel(
             Weights("unet/diffusion_pytorch_model.safetensors", new SpatialStream(unet)),
             unet,
             new NoiseSchedule(Config<NoiseScheduleConfig>("scheduler/scheduler_config.json")));
+    }
+
+    private static T Frozen<T>(T module) where T : nn.Module
+    {
+        module.eval();
+        foreach (var parameter in module.parameters())
+            parameter.requires_grad = false;
+        return module;
     }
 
     /// <summary>Writes the model, floating weights as float16.</summary>

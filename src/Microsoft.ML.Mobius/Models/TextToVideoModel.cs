@@ -42,6 +42,9 @@ internal sealed class TextToVideoModel : IDisposable
 
     public Device Device { get; private set; } = CPU;
 
+    /// <summary>What was read of a pretrained model's files, part by part; empty for one of no files.</summary>
+    public IReadOnlyList<LoadedPart> Loaded { get; private init; } = [];
+
     /// <summary>Pixels per latent along each side.</summary>
     public int Factor => Autoencoder.Config().Factor;
 
@@ -57,15 +60,32 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>Makes a video model around an image model, whose parts it takes over.</summary>
     /// <param name="image">The image model; not to be used otherwise from now on.</param>
     /// <param name="config">That of the image model, with what the temporal half shall be.</param>
-    /// <param name="seed">Seed of the temporal layers' first weights.</param>
+    /// <param name="seed">Seed of those of the temporal layers' first weights that the model's files do not bring.</param>
     /// <param name="motion">Motion modules that the temporal half shall be, whatever <paramref name="config"/> says of it; null for none.</param>
-    /// <exception cref="WeightMismatchException">The motion modules are another image model's.</exception>
+    /// <exception cref="WeightMismatchException">
+    /// The files' temporal weights are not those that their config describes, or the motion modules are another image model's.
+    /// </exception>
     public static TextToVideoModel From(TextToImageModel image, UNetConfig config, long seed, MotionModules? motion = null)
     {
         random.manual_seed(seed);
         var unet = VideoUNet.Around(image.UNet, motion is null ? config : config with { Motion = motion.Config });
-        motion?.LoadInto(unet.Temporal);
-        return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, unet, image.Schedule);
+        try
+        {
+            var loaded = image.Loaded;
+            if (motion is not null)
+                motion.LoadInto(unet.Temporal);
+            else if (image.Source is { } source)
+                loaded = [.. loaded, TemporalStart.Load(unet.Temporal, config, source)];
+            unet.eval();
+            return new TextToVideoModel(image.Tokenizer, image.TextEncoder, image.Autoencoder, unet, image.Schedule) { Loaded = loaded };
+        }
+        catch
+        {
+            unet.Dispose();
+            image.TextEncoder.Dispose();
+            image.Autoencoder.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Applies a LoRA to the U-Net and the text encoder, with the model where it is to stay; nothing is changed if this throws.</summary>

@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
@@ -42,31 +43,47 @@ public sealed partial class TextToVideoTrainer
         /// <summary>What generated videos are led away from; the default is the empty text, plain guidance.</summary>
         public string NegativePrompt { get; set; } = "";
 
-        /// <summary>How temporal layers join the spatial ones; the default is <see cref="UNetLayout.StreamParallel"/>.</summary>
-        public UNetLayout Layout { get; set; } = UNetLayout.StreamParallel;
+        /// <summary>
+        /// The pretrained model to start from; the default is null: the small image model that the assembly carries. A folder in diffusers' layout with an image
+        /// model (StableDiffusionPipeline, 1.x or 2.x), a video model (TextToVideoSDPipeline, as ModelScope's and ZeroScope's) or one that
+        /// <see cref="TextToVideoTransformer.SavePretrained"/> wrote; or one file (.safetensors, .ckpt) with a Stable Diffusion 1.x in the names of CompVis' code.
+        /// </summary>
+        /// <remarks>
+        /// Configs are read when the trainer is made, weights when it fits. An image model becomes the frozen spatial half. What a video model has learnt of
+        /// time starts the temporal half, layer by layer where another <see cref="Layout"/> than its own is asked for; a table of what was loaded, what is new
+        /// and what was left out goes to the log.
+        /// </remarks>
+        public string? ModelPath { get; set; }
 
         /// <summary>
-        /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is 1. Of effect in StreamParallel alone.
+        /// A folder with CLIP's vocab.json and merges.txt; the default is null: that of the model. A model in one file has none: then it is the
+        /// folder tokenizer beside it.
         /// </summary>
-        public int TemporalWidthDivisor { get; set; } = 1;
+        public string? TokenizerPath { get; set; }
 
         /// <summary>
-        /// How the spatial stream enters the temporal one; the default is <see cref="Lateral.Convolution"/>. Of effect in
-        /// StreamParallel alone.
+        /// How temporal layers join the spatial ones; the default is null: as in the pretrained video model, and <see cref="UNetLayout.StreamParallel"/> for an image model.
         /// </summary>
-        public Lateral Lateral { get; set; } = Lateral.Convolution;
+        public UNetLayout? Layout { get; set; }
 
         /// <summary>
-        /// Whether the second attention of the temporal layers is over the text; the default is true. If false it is over the frames once more,
-        /// as in published text-to-video models, and the temporal layers see the text only through the spatial ones.
+        /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is null: as in the pretrained video model, and 1
+        /// for an image model. Of effect in StreamParallel alone.
         /// </summary>
-        public bool TemporalText { get; set; } = true;
+        public int? TemporalWidthDivisor { get; set; }
 
         /// <summary>
-        /// Whether temporal attention is told the place of each frame (sinusoids, as in AnimateDiff, arXiv 2307.04725); the default is true. If false
-        /// it knows order from the temporal convolutions alone, as in published text-to-video models.
+        /// How the spatial stream enters the temporal one; the default is null: as in the pretrained video model, and <see cref="Lateral.Convolution"/>
+        /// for an image model. Of effect in StreamParallel alone.
         /// </summary>
-        public bool FramePositions { get; set; } = true;
+        public Lateral? Lateral { get; set; }
+
+        /// <summary>
+        /// Whether the second attention of the temporal layers is over the text; the default is null: as in the pretrained video model, and true for an image
+        /// model. If false it is over the frames once more, as in published text-to-video models, and the temporal layers see the text only
+        /// through the spatial ones.
+        /// </summary>
+        public bool? TemporalText { get; set; }
 
         /// <summary>
         /// AnimateDiff motion modules (arXiv 2307.04725) that become the temporal half and are trained further: a MotionAdapter folder of diffusers, its
@@ -81,14 +98,30 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public IReadOnlyList<LoraSource> Loras { get; set; } = [];
 
-        /// <summary>Frames per clip, at least 1; the default is 8. Of longer clips the first frames are used.</summary>
-        public int FrameCount { get; set; } = 8;
+        /// <summary>
+        /// Whether temporal attention is told the place of each frame (sinusoids, as in AnimateDiff, arXiv 2307.04725); the default is null: as in the
+        /// pretrained video model, and true for an image model. If false it knows order from the temporal convolutions alone, as in published
+        /// text-to-video models.
+        /// </summary>
+        public bool? FramePositions { get; set; }
 
-        /// <summary>Height in pixels, a multiple of the base model's pixels per latent; the default is 64.</summary>
-        public int Height { get; set; } = 64;
+        /// <summary>
+        /// Frames per clip, at least 1; the default is null: as many as the pretrained video model says it was trained with, otherwise 8. Of longer clips
+        /// the first frames are used.
+        /// </summary>
+        public int? FrameCount { get; set; }
 
-        /// <summary>Width in pixels, a multiple of the base model's pixels per latent; the default is 64.</summary>
-        public int Width { get; set; } = 64;
+        /// <summary>
+        /// Height in pixels, a multiple of the model's pixels per latent; the default is null: that which the model was trained with, 64 for the
+        /// one that the assembly carries.
+        /// </summary>
+        public int? Height { get; set; }
+
+        /// <summary>
+        /// Width in pixels, a multiple of the model's pixels per latent; the default is null: that which the model was trained with, 64 for the
+        /// one that the assembly carries.
+        /// </summary>
+        public int? Width { get; set; }
 
         /// <summary>
         /// Frames per second at which files are sampled and that generated videos are marked with, 0.001..1000; the default is 8.
@@ -152,27 +185,37 @@ public sealed partial class TextToVideoTrainer
         /// <summary>Stops reading and training; the default never does.</summary>
         public CancellationToken CancellationToken { get; set; }
 
-        internal Options Copy()
+        /// <summary>A copy in which what depends on the model is filled in.</summary>
+        internal Options For(PretrainedModel model)
         {
             var copy = (Options)MemberwiseClone();
             copy.Loras = [.. Loras];
+            copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
+            copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? 1;
+            copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
+            copy.TemporalText ??= model.Video?.TemporalText ?? true;
+            copy.FramePositions ??= model.Video?.FramePositions ?? true;
+            copy.FrameCount ??= model.FrameCount;
+            copy.Height ??= model.Side;
+            copy.Width ??= model.Side;
             return copy;
         }
 
         internal VideoReadOptions Reading => new()
         {
-            FrameCount = FrameCount, Width = Width, Height = Height, FrameRate = FrameRate, ShortClip = ShortClip,
+            FrameCount = FrameCount!.Value, Width = Width!.Value, Height = Height!.Value, FrameRate = FrameRate, ShortClip = ShortClip,
         };
 
         /// <summary>The image model's architecture with the temporal half asked for.</summary>
         internal UNetConfig Architecture(UNetConfig image) => image with
         {
-            Layout = Layout, TemporalWidthDivisor = TemporalWidthDivisor, Lateral = Lateral, TemporalText = TemporalText, FramePositions = FramePositions,
+            Layout = Layout!.Value, TemporalWidthDivisor = TemporalWidthDivisor!.Value, Lateral = Lateral!.Value, TemporalText = TemporalText!.Value,
+            FramePositions = FramePositions!.Value,
         };
 
         internal GenerationOptions Generation(long seed) => new()
         {
-            FrameCount = FrameCount, Height = Height, Width = Width, FrameRate = FrameRate,
+            FrameCount = FrameCount!.Value, Height = Height!.Value, Width = Width!.Value, FrameRate = FrameRate,
             SamplingSteps = SamplingSteps, GuidanceScale = GuidanceScale, NegativePrompt = NegativePrompt, Seed = seed,
         };
 
@@ -183,8 +226,8 @@ public sealed partial class TextToVideoTrainer
             HeldOutFraction = HeldOutFraction, EvaluateEvery = EvaluateEvery, Seed = seed,
         };
 
-        /// <summary>Throws one exception that names everything that is wrong.</summary>
-        /// <param name="factor">The base model's pixels per latent.</param>
+        /// <summary>Throws one exception that names everything that is wrong; only for what <see cref="For"/> gave.</summary>
+        /// <param name="factor">The model's pixels per latent.</param>
         /// <exception cref="ArgumentException">Something is.</exception>
         internal void Validate(int factor)
         {
@@ -211,7 +254,7 @@ public sealed partial class TextToVideoTrainer
 
         private IEnumerable<string> Structure()
         {
-            if (!Enum.IsDefined(Layout))
+            if (!Enum.IsDefined(Layout!.Value))
                 yield return $"Layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.";
             else if (MotionModulePath is not null && Layout != UNetLayout.Serial)
                 yield return $"MotionModulePath needs the Serial layout, but Layout is {Layout}.";
@@ -220,15 +263,15 @@ public sealed partial class TextToVideoTrainer
             foreach (var lora in Loras)
                 if (string.IsNullOrWhiteSpace(lora.Path) || !double.IsFinite(lora.Scale))
                     yield return FormattableString.Invariant($"The LoRA of path '{lora.Path}' and scale {lora.Scale} must have a path and a finite scale.");
-            if (!Enum.IsDefined(Lateral))
-                yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<Lateral>())}.";
+            if (!Enum.IsDefined(Lateral!.Value))
+                yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<UNet.Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))
                 yield return $"ShortClip is {ShortClip}; known are {string.Join(", ", Enum.GetNames<ShortClip>())}.";
             if (!Enum.IsDefined(LossWeighting))
                 yield return $"LossWeighting is {LossWeighting}; known are {string.Join(", ", Enum.GetNames<LossWeighting>())}.";
             if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
                 yield return $"TemporalWidthDivisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.";
-            else if (Layout == UNetLayout.StreamParallel && Lateral == Lateral.Identity && TemporalWidthDivisor != 1)
+            else if (Layout == UNetLayout.StreamParallel && Lateral == UNet.Lateral.Identity && TemporalWidthDivisor != 1)
                 yield return $"Lateral.Identity needs both streams equally wide, but TemporalWidthDivisor is {TemporalWidthDivisor}.";
         }
 

@@ -9,7 +9,7 @@ using Microsoft.ML.Runtime;
 
 namespace Microsoft.ML.Mobius;
 
-/// <summary>Fine-tunes the image model that this assembly carries into a text-to-video model, on captions and clips.</summary>
+/// <summary>Fine-tunes a pretrained image or video model, or the one that this assembly carries, into a text-to-video model, on captions and clips.</summary>
 /// <remarks>
 /// Fitting reads the data once, in order, keeps each clip as its latents, and trains the temporal half of the U-Net; what was learnt of
 /// images stays as it is. It computes on the CPU, or on the GPU of <see cref="MLContext.GpuDeviceId"/>. Messages go to
@@ -20,14 +20,14 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 {
     private readonly IHost _host;
     private readonly Options _options;
-    private readonly BaseImageModel _base;
+    private readonly PretrainedModel _base;
 
-    internal TextToVideoTrainer(IHostEnvironment env, Options options, BaseImageModel? start = null)
+    internal TextToVideoTrainer(IHostEnvironment env, Options options, PretrainedModel? start = null)
     {
         _host = Contracts.CheckRef(env, nameof(env)).Register(nameof(TextToVideoTrainer));
         _host.CheckValue(options, nameof(options));
-        _options = options.Copy();
-        _base = start ?? BaseImageModel.Embedded();
+        _base = start ?? (options.ModelPath is { } path ? PretrainedModel.From(path, options.TokenizerPath) : PretrainedModel.Embedded());
+        _options = options.For(_base);
         _options.Validate(_base.Factor);
     }
 
@@ -41,6 +41,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <exception cref="WeightMismatchException">The motion modules or a LoRA were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, or the GPU that was asked for is not
     /// there.</exception>
+    /// <exception cref="Weights.WeightMismatchException">The pretrained model's weights are not those that its configs describe.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled.</exception>
     public TextToVideoTransformer Fit(IDataView input)
     {
@@ -65,6 +66,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             foreach (var (file, scale) in _options.Loras)
                 Report(model.ApplyLora(file, scale, forGood: true), channel);
             model.To(device);
+            Tell(model.Loaded, channel);
             channel.Info(FormattableString.Invariant(
                 $"{_options.Layout}: {model.ParameterCount:N0} parameters, {model.TrainedParameterCount:N0} of them trained, on {device}."));
             var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, channel);
@@ -95,7 +97,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 
         var columns = inputSchema.ToDictionary(column => column.Name);
         columns[_options.OutputColumnName] = new SchemaShape.Column(_options.OutputColumnName, SchemaShape.Column.VectorKind.Scalar,
-            new VideoDataViewType(_options.FrameCount, _options.Height, _options.Width), isKey: false);
+            new VideoDataViewType(_options.Reading.FrameCount, _options.Reading.Height, _options.Reading.Width), isKey: false);
         return new SchemaShape(columns.Values);
     }
 
@@ -151,6 +153,16 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         channel.Info(FormattableString.Invariant($"{lora.File}: merged into {lora.Layers.Count} layers at scale {lora.Scale}."));
         if (lora.UnmatchedKeys.Count > 0)
             channel.Warning($"{lora.File}: {lora.UnmatchedKeys.Count} keys name no layer of the model and are left out: {string.Join(", ", lora.UnmatchedKeys)}.");
+    }
+
+    private void Tell(IReadOnlyList<LoadedPart> parts, IChannel channel)
+    {
+        if (parts.Count == 0)
+            return;
+        channel.Info($"Opened '{_options.ModelPath}':\n{LoadedPart.Table(parts)}");
+        if (_base.Video is { } video && parts[^1].Loaded.Tensors == 0)
+            channel.Warning($"None of the model's temporal weights ({video.Layout}) fits the temporal half asked for ({_options.Layout}, width divisor "
+                + $"{_options.TemporalWidthDivisor}): it starts anew.");
     }
 
     private void CheckAlive()

@@ -143,6 +143,38 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
         }
     }
 
+    /// <summary>Writes the model as a folder that <see cref="TextToVideoTrainer.Options.ModelPath"/> opens again.</summary>
+    /// <remarks>
+    /// A model of the Serial layout becomes a folder of diffusers' TextToVideoSDPipeline, where that has such a U-Net: temporal text and frame positions off,
+    /// attention heads of one size at all levels. Every other becomes one of our own, MobiusPipeline, in the same files, but with the U-Net in two: spatial.safetensors
+    /// and temporal.safetensors; the log says why. Weights are written in float32. The options of <see cref="Generation"/> are not part of such a folder, but frame count and,
+    /// of square videos, size are.
+    /// </remarks>
+    /// <param name="folder">
+    /// The folder, made if it is missing. If it is there and not empty it must be one that this method wrote, and is replaced. It is written under another name
+    /// first: what was there stays until the new one is whole.
+    /// </param>
+    /// <param name="baseModel">
+    /// The pretrained model, a folder or a file, that this one was made around. Then only what was trained is written, the temporal half, and the relative path
+    /// to that model, so that many can share it. The default is null: everything is written.
+    /// </param>
+    /// <exception cref="IOException">The folder is another's, or it cannot be written, or a file of <paramref name="baseModel"/> cannot be read.</exception>
+    /// <exception cref="ArgumentException"><paramref name="baseModel"/> is <paramref name="folder"/>.</exception>
+    /// <exception cref="Weights.WeightMismatchException"><paramref name="baseModel"/> is not the model that this one was made around.</exception>
+    /// <exception cref="ObjectDisposedException">The transformer was disposed.</exception>
+    public void SavePretrained(string folder, string? baseModel = null)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            var how = Generation;
+            string? own = ModelFolder.Save(_model, folder, how.FrameCount, how.Height == how.Width ? how.Height : null, baseModel);
+            using var channel = Host.Start("Saving");
+            channel.Info(own is null ? $"'{folder}' opens in diffusers' TextToVideoSDPipeline, too." : $"'{folder}' is a MobiusPipeline: {own}.");
+        }
+    }
+
     private VideoClip Generate(string prompt, string negativePrompt, GenerationOptions how, long seed)
     {
         lock (_gate)

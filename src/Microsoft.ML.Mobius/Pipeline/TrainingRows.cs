@@ -12,6 +12,7 @@ internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options op
 {
     private const int CutCaptionsTold = 3;
 
+    private readonly VideoReadOptions _reading = options.Reading;
     private int _cutCaptions;
 
     /// <summary>Goes through the view once. Files are decoded a few rows ahead, one per processor, and given in the order of the rows.</summary>
@@ -80,7 +81,7 @@ internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options op
             get(ref value);
             string path = value.ToString();
             return Task.Run(() => string.IsNullOrWhiteSpace(path) ? throw new InvalidDataException($"the path in column '{column.Name}' is empty.")
-                : VideoReader.Read(path, options.Reading, stop));
+                : VideoReader.Read(path, _reading, stop));
         };
     }
 
@@ -105,21 +106,21 @@ internal sealed class TrainingRows(IDataView view, TextToVideoTrainer.Options op
     /// <summary>The clip with exactly as many frames as are asked for, as the reader would have made it.</summary>
     private VideoClip Fitting(VideoClip clip)
     {
-        if ((clip.Height, clip.Width) != (options.Height, options.Width))
+        if ((clip.Height, clip.Width) != (_reading.Height, _reading.Width))
             throw new InvalidDataException(
-                $"the clip's frames are {clip.Width}x{clip.Height} pixels, {options.Width}x{options.Height} are expected.");
-        if (clip.FrameCount == options.FrameCount)
+                $"the clip's frames are {clip.Width}x{clip.Height} pixels, {_reading.Width}x{_reading.Height} are expected.");
+        if (clip.FrameCount == _reading.FrameCount)
             return clip;
-        if (clip.FrameCount < options.FrameCount && options.ShortClip == ShortClip.Refuse)
-            throw new InvalidDataException($"the clip is too short: it has {clip.FrameCount} frames, {options.FrameCount} are asked for.");
+        if (clip.FrameCount < _reading.FrameCount && _reading.ShortClip == ShortClip.Refuse)
+            throw new InvalidDataException($"the clip is too short: it has {clip.FrameCount} frames, {_reading.FrameCount} are asked for.");
 
         int size = clip.Height * clip.Width * 3;
-        var pixels = new byte[options.FrameCount * size];
-        for (int k = 0; k < options.FrameCount; k++)
+        var pixels = new byte[_reading.FrameCount * size];
+        for (int k = 0; k < _reading.FrameCount; k++)
         {
-            int from = options.ShortClip == ShortClip.Hold ? Math.Min(k, clip.FrameCount - 1) : k % clip.FrameCount;
+            int from = _reading.ShortClip == ShortClip.Hold ? Math.Min(k, clip.FrameCount - 1) : k % clip.FrameCount;
             clip.Frame(from).CopyTo(pixels.AsSpan(k * size));
         }
-        return new VideoClip(pixels, options.FrameCount, clip.Height, clip.Width, clip.FrameRate, clip.Source);
+        return new VideoClip(pixels, _reading.FrameCount, clip.Height, clip.Width, clip.FrameRate, clip.Source);
     }
 }

@@ -29,15 +29,29 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     public VideoClip Generate(
         string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<int, int>? progress = null, CancellationToken token = default)
     {
+        using var generator = new Generator((ulong)seed, CPU);
+        using var noise = randn([1, model.UNet.Config.InChannels, settings.FrameCount, settings.Height / model.Factor, settings.Width / model.Factor],
+            generator: generator);
+        return Generate(prompt, negativePrompt, settings, noise, progress, token);
+    }
+
+    /// <summary>The same, from noise that is given.</summary>
+    /// <param name="prompt">What to show; "" for no condition.</param>
+    /// <param name="negativePrompt">What to lead away from; "" for plain guidance.</param>
+    /// <param name="settings">Steps and guidance; the size is that of the noise.</param>
+    /// <param name="noise">Standard normal, [1, c, F, h, w], on any device; not disposed.</param>
+    /// <param name="progress">Called with the steps done and to do.</param>
+    /// <param name="token">Stops between two steps.</param>
+    /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
+    public VideoClip Generate(
+        string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Action<int, int>? progress = null, CancellationToken token = default)
+    {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
-        using var generator = new Generator((ulong)seed, CPU);
 
         var text = model.EncodeText(negativePrompt, prompt);                              // [2, N, D]
         var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale);
-        int height = settings.Height / model.Factor, width = settings.Width / model.Factor;
-        var noise = randn([1, model.UNet.Config.InChannels, settings.FrameCount, height, width], generator: generator).to(model.Device);
-        var latents = DdimSampler.Sample(denoise, model.Schedule, noise, settings.Steps, done =>
+        var latents = DdimSampler.Sample(denoise, model.Schedule, noise.to(model.Device), settings.Steps, done =>
         {
             token.ThrowIfCancellationRequested();
             progress?.Invoke(done, settings.Steps);

@@ -29,10 +29,13 @@ internal sealed class ClipTextModel : Module<Tensor, Tensor>
 
     public ClipTextConfig Config { get; }
 
+    /// <summary>The name of a weight in files of any age; null for the buffer of position ids that old ones hold.</summary>
+    public static string? CurrentName(string stored) => stored == LegacyPositions ? null : stored;
+
     /// <summary>Copies the weights in, strictly; the buffer of position ids that old files hold is passed over.</summary>
     /// <exception cref="WeightMismatchException">A name is missing or unexpected, or a shape or type differs.</exception>
     public void Load(IReadOnlyDictionary<string, Tensor> weights, string what) =>
-        StateDict.Load(this, weights.Where(pair => pair.Key != LegacyPositions).ToDictionary(), what);
+        StateDict.Load(this, weights.Where(pair => CurrentName(pair.Key) is not null).ToDictionary(), what);
 
     /// <param name="ids">Token ids [B, N], int64, N at most <see cref="ClipTextConfig.MaxPositionEmbeddings"/>; not disposed.</param>
     /// <returns>The last layer's states [B, N, D] after the final norm, in the caller's scope.</returns>

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using Microsoft.ML.Tokenizers;
 
@@ -17,6 +18,7 @@ internal sealed class ClipTokenizer
     public const int DefaultMaxLength = 77;
 
     private const int MaxMerges = 49152 - 256 - 2;      // transformers reads no more, however long the file
+    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
     private readonly string _vocabText;
     private readonly string _mergesText;
     private readonly BpeTokenizer _pairs;
@@ -62,16 +64,21 @@ internal sealed class ClipTokenizer
         new(Text(vocab), Text(merges), padToken, maxLength);
 
     /// <summary>Reads a tokenizer folder: vocab.json and merges.txt, and special_tokens_map.json and tokenizer_config.json where present.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="positions">As many ids as the text encoder reads: a larger limit of the folder's counts no more.</param>
     /// <exception cref="FileNotFoundException">vocab.json or merges.txt is not there.</exception>
     /// <exception cref="InvalidDataException">A file is damaged, or the vocabulary lacks a byte or a special token.</exception>
-    public static ClipTokenizer FromFolder(string folder)
+    public static ClipTokenizer FromFolder(string folder, int positions = DefaultMaxLength)
     {
+        foreach (string name in new[] { "vocab.json", "merges.txt" })
+            if (!File.Exists(Path.Combine(folder, name)))
+                throw new FileNotFoundException($"{name} is missing in the tokenizer's folder '{folder}'.", Path.Combine(folder, name));
         using var config = Json(Path.Combine(folder, "tokenizer_config.json"));
         using var special = Json(Path.Combine(folder, "special_tokens_map.json"));
         string pad = TokenOf(special, "pad_token") ?? TokenOf(config, "pad_token") ?? EndOfText;
-        // A tokenizer without a limit says so by a huge number; CLIP's positions still end at 77.
+        // A tokenizer without a limit says so by a huge number; the text encoder's positions still end.
         int length = config is not null && config.RootElement.TryGetProperty("model_max_length", out var value)
-            && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int limit) ? limit : DefaultMaxLength;
+            && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int limit) ? Math.Min(limit, positions) : positions;
         using var vocab = File.OpenRead(Path.Combine(folder, "vocab.json"));
         using var merges = File.OpenRead(Path.Combine(folder, "merges.txt"));
         return Create(vocab, merges, pad, length);
@@ -82,6 +89,21 @@ internal sealed class ClipTokenizer
     {
         vocab.Write(Encoding.UTF8.GetBytes(_vocabText));
         merges.Write(Encoding.UTF8.GetBytes(_mergesText));
+    }
+
+    /// <summary>Writes a folder that <see cref="FromFolder"/> and transformers read.</summary>
+    public void Save(string folder)
+    {
+        Directory.CreateDirectory(folder);
+        var special = new Dictionary<string, object>
+        {
+            ["bos_token"] = StartOfText, ["eos_token"] = EndOfText, ["unk_token"] = EndOfText, ["pad_token"] = PadToken,
+        };
+        var config = new Dictionary<string, object>(special) { ["tokenizer_class"] = "CLIPTokenizer", ["model_max_length"] = MaxLength, ["do_lower_case"] = true };
+        File.WriteAllText(Path.Combine(folder, "vocab.json"), _vocabText);
+        File.WriteAllText(Path.Combine(folder, "merges.txt"), _mergesText);
+        File.WriteAllText(Path.Combine(folder, "special_tokens_map.json"), JsonSerializer.Serialize(special, s_indented));
+        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), JsonSerializer.Serialize(config, s_indented));
     }
 
     /// <summary>The ids of a caption, cut or padded to <see cref="MaxLength"/>.</summary>

@@ -8,8 +8,6 @@ internal abstract class NotYetKind(string what, Predicate<Golden> fits) : Golden
     public override void Check(Golden golden, Tolerances tolerances, Findings findings) => findings.NotYet(what);
 }
 
-internal sealed class PipelineKind() : NotYetKind("pipeline folders", golden => golden.Has("model_index.json"));
-
 internal sealed class LoraKind() : NotYetKind("LoRA", golden => golden.Case?["lora"] is not null);
 
 internal sealed class MotionModuleKind() : NotYetKind("motion modules", golden => golden.Case?["motion_adapter"] is not null);

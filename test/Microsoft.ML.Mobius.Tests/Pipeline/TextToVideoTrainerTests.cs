@@ -281,7 +281,7 @@ public sealed class TextToVideoTrainerTests
     public void Fit_Failing_FreesTheModel()
     {
         TextToImageModel? image = null;
-        var start = new BaseImageModel(TinyModel.Factor, () => image = TinyModel.Image());
+        var start = new PretrainedModel(TinyModel.Factor, () => image = TinyModel.Image());
         var trainer = new TextToVideoTrainer(_tiny.ML, TinyPipeline.Options(), start);
         Assert.ThrowsExactly<InvalidDataException>(() => trainer.Fit(_tiny.View(new TinyPipeline.Row { Caption = "a" })));
         Assert.IsTrue(image!.UNet.parameters().All(parameter => parameter.IsInvalid));
@@ -291,7 +291,7 @@ public sealed class TextToVideoTrainerTests
     public void Dispose_OfTheTransformer_FreesTheModel()
     {
         TextToImageModel? image = null;
-        var start = new BaseImageModel(TinyModel.Factor, () => image = TinyModel.Image());
+        var start = new PretrainedModel(TinyModel.Factor, () => image = TinyModel.Image());
         var trainer = new TextToVideoTrainer(_tiny.ML, TinyPipeline.Options(), start);
         trainer.Fit(_tiny.Clips()).Dispose();
         foreach (TorchSharp.torch.nn.Module part in new TorchSharp.torch.nn.Module[] { image!.UNet, image.TextEncoder, image.Autoencoder })

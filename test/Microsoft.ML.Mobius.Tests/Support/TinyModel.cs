@@ -14,7 +14,7 @@ internal static class TinyModel
 {
     public const int Factor = 4;
 
-    public static BaseImageModel Base { get; } = new(Factor, Image);
+    public static PretrainedModel Base { get; } = new(Factor, Image);
 
     private static readonly UNetConfig s_unet = new()
     {

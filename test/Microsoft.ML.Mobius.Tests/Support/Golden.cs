@@ -79,20 +79,6 @@ internal sealed class Golden : IDisposable
         return unet;
     }
 
-    /// <summary>The image network of diffusers' UNet2DConditionModel, frozen.</summary>
-    public SpatialStream Image(string config = "config.json", string weights = "weights.safetensors")
-    {
-        var unet = new SpatialStream(Config<UNetConfig>(config));
-        var shapes = StateDict.Of(unet).ToDictionary(pair => pair.Key, pair => pair.Value.shape);
-        // Projections that are convolutions over single pixels in the file and linear layers here.
-        StateDict.Load(unet, Tensors(weights).ToDictionary(pair => pair.Key, pair =>
-            pair.Value.shape is [.., 1, 1] && shapes.GetValueOrDefault(pair.Key)?.Length == 2 ? pair.Value.squeeze(-1).squeeze(-1) : pair.Value), weights);
-        foreach (var parameter in unet.parameters())
-            parameter.requires_grad = false;
-        unet.eval();
-        return unet;
-    }
-
     /// <summary>All parameters of the network by diffusers' names.</summary>
     public static Dictionary<string, Tensor> Named(VideoUNet unet) => unet.Spatial.named_parameters().Concat(unet.Temporal.named_parameters())
         .ToDictionary(pair => pair.name, pair => (Tensor)pair.parameter);

@@ -141,6 +141,13 @@ internal sealed record UNetConfig
     /// <exception cref="ArgumentException">Something cannot.</exception>
     public void Validate()
     {
+        foreach (var (key, value) in new (string, object?)[]
+        {
+            ("down_block_types", DownBlockTypes), ("up_block_types", UpBlockTypes), ("block_out_channels", BlockOutChannels),
+            ("attention_head_dim", NumAttentionHeads ?? AttentionHeadDim),
+        })
+            if (value is null)
+                throw new ArgumentException($"{key} is null.");
         int levels = BlockOutChannels.Count;
         if (levels == 0 || DownBlockTypes.Count != levels || UpBlockTypes.Count != levels)
             throw new ArgumentException($"The U-Net has {levels} block_out_channels, {DownBlockTypes.Count} down_block_types "

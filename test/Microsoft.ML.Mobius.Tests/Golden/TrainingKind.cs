@@ -17,7 +17,8 @@ internal sealed class TrainingKind : GoldenKind
     {
         var config = golden.Case!["scheduler"].Deserialize<NoiseScheduleConfig>()!;
         var schedule = new NoiseSchedule(config);
-        var zero = ZeroGradients.Of(golden, new Dictionary<string, double>());
+        var norms = golden.Json("grad_norms_step1.json").AsObject().ToDictionary(pair => pair.Key, pair => pair.Value!.GetValue<double>());
+        var zero = ZeroGradients.Of(golden, norms);
         foreach (var (variant, log) in golden.Json("log.json").AsObject())
             Run(golden, variant, log!, config, zero, tolerances, findings);
         CheckFirstStep(golden, schedule, zero, tolerances, findings);

@@ -97,7 +97,7 @@ internal static class ZeroGradients
         var named = (golden.Has("grad_norms.json") ? golden.Json("grad_norms.json")["noise_level"] : null)
             ?? (golden.Has(beside) ? golden.Json(beside) : null);
         return named is not null ? [.. named.AsArray().Select(node => node!.GetValue<string>())]
-            : norms.Count == 0 ? [] : [.. norms.Where(pair => pair.Value < 1e-6 * norms.Values.Max()).Select(pair => pair.Key)];
+            : [.. norms.Where(pair => pair.Value < 1e-6 * norms.Values.Max()).Select(pair => pair.Key)];
     }
 }
 

@@ -63,6 +63,9 @@ public sealed class UNetConfigTests
     [DataRow("""{"norm_num_groups": 3}""", "block_out_channels[0] is 16, which norm_num_groups 3 does not divide")]
     [DataRow("""{"block_out_channels": [16, 2000000000]}""", "block_out_channels[1] is 2000000000")]
     [DataRow("""{"layers_per_block": -1}""", "layers_per_block is -1")]
+    [DataRow("""{"attention_head_dim": null}""", "attention_head_dim is null")]
+    [DataRow("""{"down_block_types": null}""", "down_block_types is null")]
+    [DataRow("""{"up_block_types": ["UpBlock2D", null]}""", "up_block_types[1] is ''")]
     [DataRow("""{"act_fn": "gelu"}""", "act_fn is \"gelu\"; only \"silu\"")]
     [DataRow("""{"transformer_layers_per_block": [1, 2]}""", "transformer_layers_per_block is [1,2]; only 1")]
     [DataRow("""{"class_embed_type": "timestep"}""", "class_embed_type")]
@@ -70,7 +73,7 @@ public sealed class UNetConfigTests
     {
         var json = JsonNode.Parse(JsonSerializer.Serialize(Tiny.UNet))!.AsObject();
         foreach (var (key, value) in JsonNode.Parse(change)!.AsObject())
-            json[key] = value!.DeepClone();
+            json[key] = value?.DeepClone();
         var config = json.Deserialize<UNetConfig>()!;
         StringAssert.Contains(Assert.ThrowsExactly<ArgumentException>(config.Validate).Message, expected);
     }

@@ -94,8 +94,8 @@ internal static class Safetensors
     public static ScalarType TypeOf(Tensor tensor, ScalarType? storeFloatsAs)
     {
         var type = storeFloatsAs is not null && tensor.is_floating_point() ? storeFloatsAs.Value : tensor.dtype;
-        return SafetensorsHeader.Names.ContainsKey(type) ? type : throw new ArgumentException($"A tensor of type {type} cannot be stored; expected one of "
-            + $"{string.Join(", ", SafetensorsHeader.Names.Keys)}.", nameof(tensor));
+        return SafetensorsHeader.Names.ContainsKey(type) ? type : throw new ArgumentException(
+            $"A tensor of type {type} cannot be stored; expected one of {string.Join(", ", SafetensorsHeader.Names.Keys)}.", nameof(tensor));
     }
 
     private static byte[] Header(List<(string Name, Tensor Tensor, ScalarType Type)> entries, IReadOnlyDictionary<string, string> metadata)

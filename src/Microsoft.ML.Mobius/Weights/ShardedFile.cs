@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Weights;
 
-/// <summary>Weights in several files of one folder, and the index that says which tensor is where: <c>{"weight_map":{name:file}}</c>.</summary>
+/// <summary>Weights in several files of one folder, and the index that says where each tensor is: <c>{"weight_map":{name:file}}</c>.</summary>
 internal sealed class ShardedFile : WeightFile
 {
     private readonly Dictionary<string, WeightFile> _shards = [];
@@ -44,7 +44,7 @@ internal sealed class ShardedFile : WeightFile
     /// Writes one safetensors file, or, where its tensors take more than <paramref name="shardBytes"/>, several and their index, under the
     /// names that diffusers and transformers look for: <c>model-00001-of-00002.safetensors</c> and <c>model.safetensors.index.json</c>.
     /// </summary>
-    /// <remarks>Each file is written whole or not at all, the index last; files of an earlier writing under the same name are taken away.</remarks>
+    /// <remarks>Each file is written whole or not at all, the index last; files of an earlier writing by the same name go.</remarks>
     /// <param name="path">The one file, as <c>FOLDER/model.safetensors</c>; its folder is made if it is missing.</param>
     /// <param name="tensors">Distinct names and their tensors, which may lie on any device and are not disposed.</param>
     /// <param name="shardBytes">The most bytes of tensors in a file; a larger tensor has a file of its own.</param>

@@ -24,8 +24,8 @@ internal static class StateDict
 
     /// <summary>Copies a file's tensors, one by one and each in chunks, into the module's parameters and persistent buffers.</summary>
     /// <param name="module">On any device; keeps its own types. Unchanged if anything does not fit.</param>
-    /// <param name="weights">Once renamed exactly the module's names, and its shapes; a floating tensor may be of another floating type.</param>
-    /// <param name="rename">Gives the module's name for a stored one, null for a tensor that is left out knowingly; default: the same.</param>
+    /// <param name="weights">Renamed, exactly the module's names and shapes; a floating tensor may be of another floating type.</param>
+    /// <param name="rename">Gives the module's name for a stored one, null to leave the tensor out knowingly; default: the same.</param>
     /// <exception cref="WeightMismatchException">A name is missing, unexpected or there twice, or a shape or type differs.</exception>
     /// <exception cref="InvalidDataException">The file was cut off since it was opened.</exception>
     public static void Load(nn.Module module, WeightFile weights, Func<string, string?>? rename = null)

@@ -74,7 +74,7 @@ internal static class StoredZip
         return (start, length, count);
     }
 
-    /// <summary>An entry's size, stored size and the offset of its local header; those too large for 32 bits are in an extra field.</summary>
+    /// <summary>An entry's size, stored size and place of its local header; what is too large for 32 bits is in an extra field.</summary>
     private static (long Size, long Stored, long Local) Place(
         ReadOnlySpan<byte> header, ReadOnlySpan<byte> extra, MappedFile file, string name)
     {

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Weights;
 
-/// <summary>A state dict of torch.save: a zip of a pickle and the storages, or, before PyTorch 1.6, pickles and storages in a row.</summary>
+/// <summary>A state dict of torch.save: a zip of a pickle and storages or, before PyTorch 1.6, pickles and storages in a row.</summary>
 /// <remarks>
 /// See torch/serialization.py and torch/_utils.py of PyTorch. The pickle is read as data (see <see cref="Unpickler"/>): of classes and
 /// functions it may name only those that a state dict is made of. The state dict is the dict itself or what it holds under
@@ -100,7 +100,7 @@ internal sealed class TorchFile : WeightFile
     private void ReadZip()
     {
         var places = StoredZip.Entries(_file, _allowance);
-        var pickles = places.Keys.Where(name => name.EndsWith("/data.pkl", StringComparison.Ordinal) && name.Count(c => c == '/') == 1).ToList();
+        var pickles = places.Keys.Where(name => name.IndexOf('/') is var slash && slash >= 0 && name[slash..] == "/data.pkl").ToList();
         if (pickles is not [var pickle])
             throw Refused($" is a zip, but not one of torch.save: it has {pickles.Count} entries FOLDER/data.pkl.");
         string folder = pickle[..^"data.pkl".Length];
@@ -199,7 +199,7 @@ internal sealed class TorchFile : WeightFile
         return dict;
     }
 
-    /// <summary>From the persistent id ('storage', type, key, device, count) and, in legacy files, which part of another storage it is.</summary>
+    /// <summary>From the persistent id ('storage', type, key, device, count), in legacy files also which part of another it is.</summary>
     private Storage StorageOf(object? id)
     {
         if (id is not object?[] { Length: 5 or 6 } parts

@@ -27,7 +27,7 @@ internal delegate object? Construct(object?[] arguments);
 /// <remarks>
 /// The opcodes are those that protocols 2 to 5 write of such values; see Lib/pickletools.py of CPython. Values are: null, bool, long,
 /// <see cref="BigInteger"/>, double, string, <c>object?[]</c> (tuple), <c>List&lt;object?&gt;</c> (list, set), <see cref="PickledDict"/>,
-/// <see cref="Opaque"/>, and what the caller's functions give. Time and memory are linear in the bytes read: no value is walked through again.
+/// <see cref="Opaque"/>, and what the caller's functions give. Time and memory are linear in the bytes read.
 /// </remarks>
 /// <param name="stream">Seekable; read from its present position to the end of the pickle.</param>
 /// <param name="what">The file's name, for messages.</param>

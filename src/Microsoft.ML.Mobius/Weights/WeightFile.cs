@@ -71,7 +71,7 @@ internal abstract class WeightFile : IDisposable
 
     private static bool IsIndex(ReadOnlySpan<byte> first) => first.TrimStart(" \t\r\n"u8).StartsWith("{"u8) && !first.Contains((byte)0);
 
-    /// <summary>Whether it begins with the protocol of a pickle; a safetensors header's length of these bytes would have zeros after.</summary>
+    /// <summary>Whether it begins with the protocol of a pickle; the length of a safetensors header would go on with zeros.</summary>
     private static bool IsPickle(ReadOnlySpan<byte> first) => first.Length == 8 && first[0] == 0x80 && first[1] is >= 2 and <= 5
         && first[4..].ContainsAnyExcept((byte)0);
 

@@ -2,41 +2,35 @@ using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Diffusion;
 
-/// <summary>Predicts what the schedule's prediction_type says, usually the noise in z_t: (z_t, t) -> ε.</summary>
-internal delegate Tensor Denoiser(Tensor z, int t);
-
-/// <summary>DDIM without noise of its own, η = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12).</summary>
-internal static class DdimSampler
+/// <summary>DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16).</summary>
+internal sealed record DdimSampler : Sampler
 {
-    /// <summary>Time steps from high to low: multiples of ⌊T/n⌋ plus steps_offset ("leading" spacing, Lin et al. 2305.08891, table 2).</summary>
-    public static IEnumerable<int> Timesteps(NoiseSchedule schedule, int count)
-    {
-        int stride = schedule.Steps / count;
-        return Enumerable.Range(0, count).Reverse().Select(i => Math.Min(i * stride + schedule.Config.StepsOffset, schedule.Steps - 1));
-    }
+    public TimestepSpacing Spacing { get; init; }
 
-    /// <summary>From noise to latents.</summary>
-    /// <param name="denoise">The model, guidance included.</param>
-    /// <param name="schedule">The schedule it was trained with.</param>
-    /// <param name="noise">z_T, standard normal, [B, c, F, h, w]; not disposed.</param>
-    /// <param name="steps">n, 1 to T.</param>
-    /// <param name="afterStep">Called with the number of steps done; may throw to stop.</param>
-    /// <returns>z_0, of the same shape; belongs to the caller's scope.</returns>
-    public static Tensor Sample(Denoiser denoise, NoiseSchedule schedule, Tensor noise, int steps, Action<int>? afterStep = null)
+    /// <summary>η: 0, the default, adds no noise, 1 as much as DDPM.</summary>
+    public double Eta { get; init; }
+
+    /// <summary>Largest size of the predicted z_0; null for any.</summary>
+    public double? ClipRange { get; init; }
+
+    public static DdimSampler Of(NoiseScheduleConfig config) => new() { Spacing = config.Spacing(TimestepSpacing.Leading), ClipRange = config.ClipRange };
+
+    public override IReadOnlyList<double> Timesteps(NoiseSchedule schedule, int steps) => [.. Spacing.WholeTimes(schedule, steps)];
+
+    protected override Func<Tensor, int, Tensor> Stepping(Denoiser denoise, NoiseSchedule schedule, int steps, Func<Tensor> draw)
     {
-        int stride = schedule.Steps / steps, done = 0;
-        var z = noise.alias();
-        foreach (int t in Timesteps(schedule, steps))
+        int[] times = Spacing.WholeTimes(schedule, steps);
+        int stride = schedule.Steps / steps;
+        return (z, i) =>
         {
-            using var scope = NewDisposeScope();
-            double now = schedule.AlphaBar(t), next = schedule.AlphaBar(t - stride);
-            var epsilon = schedule.NoiseOf(denoise(z, t), z, t);
-            var clean = (z - Math.Sqrt(1 - now) * epsilon) / Math.Sqrt(now);                      // predicted z_0
-            var previous = Math.Sqrt(next) * clean + Math.Sqrt(1 - next) * epsilon;               // direction pointing to z_t
-            z.Dispose();
-            z = previous.MoveToOuterDisposeScope();
-            afterStep?.Invoke(++done);
-        }
-        return z;
+            int t = times[i];
+            NoiseLevel now = schedule.Level(t), next = schedule.Level(t - stride);
+            double sigma = Eta * (next.Noise / now.Noise) * Math.Sqrt(1 - Math.Pow(now.Signal / next.Signal, 2));
+
+            var prediction = denoise(z, t);
+            var (clean, epsilon) = (schedule.CleanOf(prediction, z, now, ClipRange), schedule.NoiseOf(prediction, z, now));
+            var mean = next.Signal * clean + Math.Sqrt(next.Noise * next.Noise - sigma * sigma) * epsilon;
+            return Eta > 0 ? mean + sigma * draw() : mean;
+        };
     }
 }

@@ -10,7 +10,7 @@ internal static class Guidance
     /// <param name="negative">Text states of the negative prompt, [1, N, D].</param>
     /// <param name="positive">Text states of the prompt, [1, N, D].</param>
     /// <param name="scale">w.</param>
-    public static Denoiser Guided(Func<Tensor, int, Tensor, Tensor> model, Tensor negative, Tensor positive, double scale)
+    public static Denoiser Guided(Func<Tensor, double, Tensor, Tensor> model, Tensor negative, Tensor positive, double scale)
     {
         if (scale == 1)
             return (z, t) => model(z, t, positive);

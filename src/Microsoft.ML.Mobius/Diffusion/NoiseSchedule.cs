@@ -9,8 +9,9 @@ namespace Microsoft.ML.Mobius.Diffusion;
 internal sealed class NoiseSchedule
 {
     private const string Epsilon = "epsilon", Velocity = "v_prediction", Sample = "sample";
+    private const double LeastAlphaBar = 1.0 / (1 << 24);                                 // where σ shall be finite, as in diffusers
 
-    private readonly double[] _alphaBar;
+    private readonly double[] _alphaBar, _sigma;
 
     public NoiseSchedule(NoiseScheduleConfig config)
     {
@@ -18,18 +19,14 @@ internal sealed class NoiseSchedule
         if (config.PredictionType is not (Epsilon or Velocity or Sample))
             throw new NotSupportedException(
                 $"prediction_type '{config.PredictionType}' is not supported; '{Epsilon}', '{Velocity}' and '{Sample}' are.");
-        int steps = config.TrainTimesteps;
-        double Between(double low, double high, int t) => low + (high - low) * t / (steps - 1);
-        Func<int, double> beta = config.BetaSchedule switch
-        {
-            "linear" => t => Between(config.BetaStart, config.BetaEnd, t),
-            "scaled_linear" => t => Math.Pow(Between(Math.Sqrt(config.BetaStart), Math.Sqrt(config.BetaEnd), t), 2),
-            var other => throw new NotSupportedException($"beta_schedule '{other}' is not supported; 'linear' and 'scaled_linear' are."),
-        };
-        _alphaBar = new double[steps];
-        double product = 1;
-        for (int t = 0; t < steps; t++)
-            _alphaBar[t] = product *= (float)(1 - (float)beta(t));      // rounded as diffusers does, so as published models were trained
+        bool zeroTerminal = config.RescaleBetasZeroSnr == true;
+        if (zeroTerminal && config.PredictionType == Epsilon)
+            throw new NotSupportedException($"rescale_betas_zero_snr needs prediction_type '{Velocity}' or '{Sample}': from pure noise, '{Epsilon}' tells nothing.");
+        using var scope = NewDisposeScope();
+        var betas = Betas(config);                                                        // float32, as published models were trained
+        var alphaBar = (1 - (zeroTerminal ? ZeroTerminalSnr(betas) : betas)).cumprod(0);
+        _alphaBar = alphaBar.to(ScalarType.Float64).data<double>().ToArray();
+        _sigma = [.. _alphaBar.Select(a => Math.Max(a, LeastAlphaBar)).Select(a => Math.Sqrt((1 - a) / a))];
     }
 
     public NoiseScheduleConfig Config { get; }
@@ -39,6 +36,27 @@ internal sealed class NoiseSchedule
 
     /// <summary>ᾱ_t; for t below 0, what the last sampling step lands on: 1, or ᾱ_0 as the Stable Diffusion configs ask.</summary>
     public double AlphaBar(int t) => t >= 0 ? _alphaBar[t] : Config.SetAlphaToOne ? 1 : _alphaBar[0];
+
+    /// <summary>√ᾱ_t and √(1 - ᾱ_t); t as in <see cref="AlphaBar"/>.</summary>
+    public NoiseLevel Level(int t) => new(Math.Sqrt(AlphaBar(t)), Math.Sqrt(1 - AlphaBar(t)));
+
+    /// <summary>√((1 - ᾱ_t) / ᾱ_t), linear between two time steps; at most 4096.</summary>
+    /// <param name="t">0 to T - 1.</param>
+    public double Sigma(double t)
+    {
+        int low = (int)t;
+        return low == t ? _sigma[low] : _sigma[low] + (t - low) * (_sigma[low + 1] - _sigma[low]);
+    }
+
+    /// <summary>The time step of a <see cref="Sigma"/>, linear in log σ between two; 0 to T - 1.</summary>
+    public double TimeOf(double sigma)
+    {
+        int above = Array.FindIndex(_sigma, one => one > sigma);
+        if (above <= 0)
+            return above == 0 ? 0 : Steps - 1;
+        double low = Math.Log(_sigma[above - 1]), high = Math.Log(_sigma[above]);
+        return above - 1 + (Math.Log(sigma) - low) / (high - low);
+    }
 
     /// <summary>
     /// By it the squared error of the prediction becomes that of the velocity (Salimans and Ho 2022, arXiv 2202.00512); at most 20. For
@@ -88,20 +106,33 @@ internal sealed class NoiseSchedule
         _ => noise.alias(),
     };
 
-    /// <summary>The noise in z_t that a prediction means.</summary>
+    /// <summary>The noise in z that a prediction means.</summary>
     /// <param name="prediction">What the model gave: ε, z_0 or the velocity, by prediction_type.</param>
-    /// <param name="z">z_t, of the same shape.</param>
-    /// <param name="t">The time step.</param>
+    /// <param name="z">α z_0 + σ ε, of the same shape.</param>
+    /// <param name="level">α and σ.</param>
     /// <returns>ε; belongs to the caller's scope.</returns>
-    public Tensor NoiseOf(Tensor prediction, Tensor z, int t)
+    public Tensor NoiseOf(Tensor prediction, Tensor z, NoiseLevel level) => Config.PredictionType switch
     {
-        double signal = Math.Sqrt(AlphaBar(t)), noise = Math.Sqrt(1 - AlphaBar(t));
-        return Config.PredictionType switch
+        Velocity => level.Signal * prediction + level.Noise * z,
+        Sample => (z - level.Signal * prediction) / level.Noise,
+        _ => prediction.alias(),
+    };
+
+    /// <summary>The clean latents in z that a prediction means.</summary>
+    /// <param name="prediction">What the model gave: ε, z_0 or the velocity, by prediction_type.</param>
+    /// <param name="z">α z_0 + σ ε, of the same shape.</param>
+    /// <param name="level">α and σ.</param>
+    /// <param name="clipRange">What they are clamped to; null for nothing.</param>
+    /// <returns>z_0; belongs to the caller's scope.</returns>
+    public Tensor CleanOf(Tensor prediction, Tensor z, NoiseLevel level, double? clipRange = null)
+    {
+        var clean = Config.PredictionType switch
         {
-            Velocity => signal * prediction + noise * z,
-            Sample => (z - signal * prediction) / noise,
-            _ => prediction.alias(),
+            Velocity => level.Signal * z - level.Noise * prediction,
+            Sample => prediction.alias(),
+            _ => (z - level.Noise * prediction) / level.Signal,
         };
+        return clipRange is { } range ? clean.clamp(-range, range) : clean;
     }
 
     /// <summary>√ᾱ_t of every clip.</summary>
@@ -113,4 +144,29 @@ internal sealed class NoiseSchedule
     private Tensor PerClip(Tensor latents, IReadOnlyList<int> t, Func<double, double> f)
         => tensor([.. t.Select(step => (float)f(AlphaBar(step)))], device: latents.device)
             .reshape([t.Count, .. Enumerable.Repeat(1L, (int)latents.dim() - 1)]);
+
+    /// <summary>β_t, [T], float32.</summary>
+    private static Tensor Betas(NoiseScheduleConfig config)
+    {
+        int steps = config.TrainTimesteps;
+        Tensor Between(double start, double end) => linspace(start, end, steps, ScalarType.Float32, CPU);
+        double Cosine(int t) => Math.Pow(Math.Cos(((double)t / steps + 0.008) / 1.008 * Math.PI / 2), 2);
+        return config.BetaSchedule switch
+        {
+            "linear" => Between(config.BetaStart, config.BetaEnd),
+            "scaled_linear" => Between(Math.Sqrt(config.BetaStart), Math.Sqrt(config.BetaEnd)).square(),
+            "squaredcos_cap_v2" => tensor(Enumerable.Range(0, steps).Select(t => (float)Math.Min(1 - Cosine(t + 1) / Cosine(t), 0.999)).ToArray(), device: CPU),
+            var other => throw new NotSupportedException(
+                $"beta_schedule '{other}' is not supported; 'linear', 'scaled_linear' and 'squaredcos_cap_v2' are."),
+        };
+    }
+
+    /// <summary>The betas of which √ᾱ is shifted and scaled such that its last is 0 and its first stays (Lin et al. 2023, arXiv 2305.08891, algorithm 1).</summary>
+    private static Tensor ZeroTerminalSnr(Tensor betas)
+    {
+        var signal = (1 - betas).cumprod(0).sqrt();
+        var (first, last) = (signal[0], signal[^1]);
+        var alphaBar = ((signal - last) * (first / (first - last))).square();
+        return 1 - cat([alphaBar[..1], alphaBar[1..] / alphaBar[..^1]]);
+    }
 }

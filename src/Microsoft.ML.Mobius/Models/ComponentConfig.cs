@@ -1,12 +1,13 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 namespace Microsoft.ML.Mobius.Models;
 
 /// <summary>
 /// A component's JSON file: read, completed by the defaults of the class that wrote it (which leaves some out), and held against what is supported.
 /// </summary>
-internal sealed class ComponentConfig
+internal sealed partial class ComponentConfig
 {
     private readonly string _name;
 
@@ -26,7 +27,7 @@ internal sealed class ComponentConfig
             throw new FileNotFoundException($"{name} is missing in the model folder '{folder}'.", path);
         try
         {
-            var json = JsonNode.Parse(File.ReadAllBytes(path)) as JsonObject ?? throw new JsonException("an object is expected");
+            var json = JsonNode.Parse(Infinities().Replace(File.ReadAllText(path), "null")) as JsonObject ?? throw new JsonException("an object is expected");
             _ = json.Count;                                                               // a key that is there twice is found now
             return new ComponentConfig(name, json);
         }
@@ -105,4 +106,8 @@ internal sealed class ComponentConfig
 
     public InvalidDataException Wrong(string key, string expected)
         => new($"{_name}: {key} is {(Json.TryGetPropertyValue(key, out var found) ? found?.ToJsonString() ?? "null" : "missing")}; {expected}.");
+
+    /// <summary>Numbers that Python writes, though JSON does not have them.</summary>
+    [GeneratedRegex(@"(?<=[:,\[]\s*)-?Infinity(?=\s*[,}\]])")]
+    private static partial Regex Infinities();
 }

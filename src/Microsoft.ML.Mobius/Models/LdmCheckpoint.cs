@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Text;
@@ -13,6 +14,11 @@ namespace Microsoft.ML.Mobius.Models;
 internal static class LdmCheckpoint
 {
     private const int Heads = 8, TextHeadSize = 64, LatentSize = 64;
+
+    private static readonly NoiseScheduleConfig s_schedule = new()
+    {
+        ClassName = "PNDMScheduler", Other = new() { ["skip_prk_steps"] = JsonSerializer.SerializeToElement(true) },
+    };
 
     /// <param name="path">The file, safetensors or PyTorch's own.</param>
     /// <param name="tokenizer">A folder with CLIP's vocab.json and merges.txt; null looks for a folder tokenizer beside the file.</param>
@@ -39,7 +45,7 @@ internal static class LdmCheckpoint
             [ModelPart.Autoencoder] = Part(LdmNames.AutoencoderPrefix, vaeNames.Ours),
             [ModelPart.Spatial] = Part(LdmNames.UNetPrefix, unetNames.Ours),
         };
-        return new ModelSource(path, text, vae, unet, new NoiseScheduleConfig { ClassName = "PNDMScheduler" },
+        return new ModelSource(path, text, vae, unet, s_schedule,
             () => ClipTokenizer.FromFolder(vocabulary, text.MaxPositionEmbeddings), weights)
         {
             Unused = TensorCount.Of(shapes.Where(pair => !weights.Values.Any(part => part.Includes(pair.Key))).Select(pair => pair.Value)),

@@ -36,7 +36,7 @@ internal static partial class ModelFolder
           "set_alpha_to_one": true, "steps_offset": 0
         }
         """;
-    private const string ScheduleSupported = """{"rescale_betas_zero_snr": [false], "trained_betas": [null]}""";
+    private const string ScheduleSupported = """{"trained_betas": [null]}""";
 
     /// <param name="folder">The folder.</param>
     /// <param name="tokenizer">Another tokenizer's folder, or null.</param>
@@ -135,7 +135,10 @@ internal static partial class ModelFolder
     {
         string name = ClassOf(index, "scheduler", name => name.EndsWith("Scheduler", StringComparison.Ordinal), "noise schedulers, ...Scheduler");
         var config = ComponentConfig.Read(folder, "scheduler/scheduler_config.json").WithDefaults(ScheduleDefaults).Supporting(ScheduleSupported)
+            .WithDefaults(name is "DDIMScheduler" or "DDPMScheduler" ? """{"clip_sample": true}""" : "{}")
             .Whole(1 << 16, "num_train_timesteps");
+        if (config.Json["lambda_min_clipped"] is null)
+            config.Json.Remove("lambda_min_clipped");                                     // -Infinity, which is what a file without it means
         var schedule = config.As<NoiseScheduleConfig>() with { ClassName = name };
         try
         {

@@ -24,6 +24,11 @@ public sealed record GenerationOptions
     /// <summary>Denoising steps per video, 1..1000; the default is 25. More are slower and, up to a point, better.</summary>
     public int SamplingSteps { get; init; } = 25;
 
+    /// <summary>
+    /// The method; the default is null: that which the model's scheduler_config.json names, and <see cref="SamplerKind.Ddim"/> if it names none of them.
+    /// </summary>
+    public SamplerKind? Sampler { get; init; }
+
     /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none, which takes half the time.</summary>
     public double GuidanceScale { get; init; } = 4;
 
@@ -38,7 +43,7 @@ public sealed record GenerationOptions
     /// row.</remarks>
     public long Seed { get; init; }
 
-    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale);
+    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, Sampler);
 
     /// <summary>
     /// The first eight bytes, little-endian, of SHA-256 over the seed (eight bytes, little-endian) and the prompt in UTF-8.
@@ -70,6 +75,8 @@ public sealed record GenerationOptions
             yield return Invariant($"FrameRate is {FrameRate}; 0.001 to 1000 frames/s are possible.");
         if (SamplingSteps is < 1 or > 1000)
             yield return $"SamplingSteps is {SamplingSteps}; 1 to 1000 are possible.";
+        if (Sampler is { } sampler && !Enum.IsDefined(sampler))
+            yield return $"Sampler is {sampler}; known are {string.Join(", ", Enum.GetNames<SamplerKind>())}.";
         if (!(GuidanceScale is >= 0 and <= 100))
             yield return Invariant($"GuidanceScale is {GuidanceScale}; 0 to 100 are possible.");
         if (NegativePrompt is null)

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
@@ -171,6 +172,9 @@ public sealed partial class TextToVideoTrainer
         /// <summary>Denoising steps per generated video, 1..1000; the default is 25.</summary>
         public int SamplingSteps { get; set; } = 25;
 
+        /// <summary>The method of generating; the default is null, the model's own: see <see cref="GenerationOptions.Sampler"/>.</summary>
+        public SamplerKind? Sampler { get; set; }
+
         /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none.</summary>
         public double GuidanceScale { get; set; } = 4;
 
@@ -216,7 +220,7 @@ public sealed partial class TextToVideoTrainer
         internal GenerationOptions Generation(long seed) => new()
         {
             FrameCount = FrameCount!.Value, Height = Height!.Value, Width = Width!.Value, FrameRate = FrameRate,
-            SamplingSteps = SamplingSteps, GuidanceScale = GuidanceScale, NegativePrompt = NegativePrompt, Seed = seed,
+            SamplingSteps = SamplingSteps, Sampler = Sampler, GuidanceScale = GuidanceScale, NegativePrompt = NegativePrompt, Seed = seed,
         };
 
         internal TrainingSettings Training(long seed) => new()

@@ -1,5 +1,6 @@
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Runtime;
@@ -9,12 +10,15 @@ namespace Microsoft.ML.Mobius;
 public sealed partial class TextToVideoTransformer
 {
     // strings: input and output column; string or null: negative prompt column, seed column; generation: int frames, height, width,
-    // double frames/s, int steps, double guidance, string negative prompt, long seed; history: losses and held-out losses, each an int
-    // count and so many (int step, double loss), double seconds, long bytes. Beside it the model's own entries, stored.
+    // double frames/s, int steps, double guidance, string negative prompt, long seed, from 1.2 on int sampler or -1; history: losses and
+    // held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes. Beside it the model's own entries,
+    // stored.
+    private const uint WithSampler = 0x00010002;
+
     private static VersionInfo GetVersionInfo() => new(
         modelSignature: "MBIUST2V",
-        verWrittenCur: 0x00010001,
-        verReadableCur: 0x00010001,
+        verWrittenCur: WithSampler,
+        verReadableCur: WithSampler,
         verWeCanReadBack: 0x00010001,
         loaderSignature: LoaderSignature,
         loaderAssemblyName: typeof(TextToVideoTransformer).Assembly.FullName);
@@ -105,6 +109,7 @@ public sealed partial class TextToVideoTransformer
         ctx.Writer.Write(generation.GuidanceScale);
         ctx.SaveString(generation.NegativePrompt);
         ctx.Writer.Write(generation.Seed);
+        ctx.Writer.Write((int?)generation.Sampler ?? -1);
     }
 
     private static GenerationOptions ReadGeneration(ModelLoadContext ctx) => new()
@@ -117,6 +122,7 @@ public sealed partial class TextToVideoTransformer
         GuidanceScale = ctx.Reader.ReadDouble(),
         NegativePrompt = ctx.LoadString(),
         Seed = ctx.Reader.ReadInt64(),
+        Sampler = ctx.Header.ModelVerWritten >= WithSampler && ctx.Reader.ReadInt32() is >= 0 and var sampler ? (SamplerKind)sampler : null,
     };
 
     private static void WriteHistory(BinaryWriter writer, TrainingHistory history)

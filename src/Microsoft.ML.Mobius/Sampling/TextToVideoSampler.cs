@@ -14,7 +14,9 @@ namespace Microsoft.ML.Mobius.Sampling;
 /// <param name="FrameRate">Frames per second that the clip is marked with.</param>
 /// <param name="Steps">Denoising steps, 1 to 1000.</param>
 /// <param name="GuidanceScale">Classifier-free guidance; 1 is none and twice as fast.</param>
-internal sealed record SamplingSettings(int FrameCount, int Height, int Width, double FrameRate, int Steps, double GuidanceScale);
+/// <param name="Sampler">The method; null for the model's own.</param>
+internal sealed record SamplingSettings(
+    int FrameCount, int Height, int Width, double FrameRate, int Steps, double GuidanceScale, SamplerKind? Sampler = null);
 
 /// <summary>From a caption to pixels: encode the text, start from noise, denoise step by step, decode the frames.</summary>
 internal sealed class TextToVideoSampler(TextToVideoModel model)
@@ -26,13 +28,15 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     /// <param name="progress">Called with the steps done and to do.</param>
     /// <param name="token">Stops between two steps.</param>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
+    /// <exception cref="NotSupportedException">The model's scheduler_config.json asks the method for something that it cannot do.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps with this model.</exception>
     public VideoClip Generate(
         string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<int, int>? progress = null, CancellationToken token = default)
     {
         using var generator = new Generator((ulong)seed, CPU);
         using var noise = randn([1, model.UNet.Config.InChannels, settings.FrameCount, settings.Height / model.Factor, settings.Width / model.Factor],
             generator: generator);
-        return Generate(prompt, negativePrompt, settings, noise, progress, token);
+        return Generate(prompt, negativePrompt, settings, noise, generator, progress, token);
     }
 
     /// <summary>The same, from noise that is given.</summary>
@@ -40,28 +44,35 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     /// <param name="negativePrompt">What to lead away from; "" for plain guidance.</param>
     /// <param name="settings">Steps and guidance; the size is that of the noise.</param>
     /// <param name="noise">Standard normal, [1, c, F, h, w], on any device; not disposed.</param>
+    /// <param name="generator">Of the CPU, for the noise that some methods add; null where the method adds none.</param>
     /// <param name="progress">Called with the steps done and to do.</param>
     /// <param name="token">Stops between two steps.</param>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
+    /// <exception cref="NotSupportedException">The model's scheduler_config.json asks the method for something that it cannot do.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps with this model.</exception>
     public VideoClip Generate(
-        string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Action<int, int>? progress = null, CancellationToken token = default)
+        string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator = null, Action<int, int>? progress = null,
+        CancellationToken token = default)
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
 
         var text = model.EncodeText(negativePrompt, prompt);                              // [2, N, D]
         var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale);
-        var latents = DdimSampler.Sample(denoise, model.Schedule, noise.to(model.Device), settings.Steps, done =>
+        var sampler = SamplerChoice.Of(settings.Sampler, model.Schedule.Config);
+        int calls = sampler.Timesteps(model.Schedule, settings.Steps).Count;
+        Func<Tensor>? draw = generator is null ? null : () => randn(noise.shape, generator: generator).to(model.Device);
+        var latents = sampler.Sample(denoise, model.Schedule, noise.to(model.Device), settings.Steps, draw, done =>
         {
             token.ThrowIfCancellationRequested();
-            progress?.Invoke(done, settings.Steps);
+            progress?.Invoke(done, calls);
         });
         return Decode(latents, settings.FrameRate, prompt);
     }
 
-    private Tensor Predict(Tensor z, int t, Tensor text)
+    private Tensor Predict(Tensor z, double t, Tensor text)
     {
-        Tensor Call(Tensor z, Tensor text) => model.UNet.call(z, full([z.shape[0]], t, ScalarType.Int64, device: model.Device), text);
+        Tensor Call(Tensor z, Tensor text) => model.UNet.call(z, full([z.shape[0]], t, ScalarType.Float32, device: model.Device), text);
 
         Tensor Row(int i)
         {

@@ -41,7 +41,7 @@ public sealed class NoiseScheduleTests
         var schedule = new NoiseSchedule(new NoiseScheduleConfig { PredictionType = prediction });
         var (clean, noise) = (randn([1, 2, 3, 4, 4]), randn([1, 2, 3, 4, 4]));
         foreach (int t in new[] { 20, 500, 990 })
-            Close.Assert(noise, schedule.NoiseOf(schedule.Target(clean, noise, [t]), schedule.AddNoise(clean, noise, [t]), t), 1e-4, $"t = {t}");
+            Close.Assert(noise, schedule.NoiseOf(schedule.Target(clean, noise, [t]), schedule.AddNoise(clean, noise, [t]), schedule.Level(t)), 1e-4, $"t = {t}");
     }
 
     [TestMethod]
@@ -73,5 +73,33 @@ public sealed class NoiseScheduleTests
     {
         StringAssert.Contains(Assert.ThrowsExactly<NotSupportedException>(() => new NoiseSchedule(new NoiseScheduleConfig { BetaSchedule = "cubic" })).Message, "cubic");
         StringAssert.Contains(Assert.ThrowsExactly<NotSupportedException>(() => new NoiseSchedule(new NoiseScheduleConfig { PredictionType = "flow" })).Message, "flow");
+    }
+
+    [TestMethod]
+    [DataRow("scaled_linear")]
+    [DataRow("linear")]
+    [DataRow("squaredcos_cap_v2")]
+    public void AlphaBar_ZeroTerminalSnr_EndsAtZeroAndBeginsAsBefore(string betas)
+    {
+        var config = new NoiseScheduleConfig { BetaSchedule = betas, PredictionType = "v_prediction" };
+        var (plain, zero) = (new NoiseSchedule(config), new NoiseSchedule(config with { RescaleBetasZeroSnr = true }));
+        Assert.IsTrue(plain.AlphaBar(999) > 0);
+        Assert.AreEqual(0.0, zero.AlphaBar(999));
+        Assert.AreEqual(plain.AlphaBar(0), zero.AlphaBar(0), 1e-6);
+        Assert.IsTrue(Enumerable.Range(1, 999).All(t => zero.AlphaBar(t) < zero.AlphaBar(t - 1)));
+        Assert.AreEqual(4096, zero.Sigma(999), 1e-3);
+        StringAssert.Contains(Assert.ThrowsExactly<NotSupportedException>(
+            () => new NoiseSchedule(config with { PredictionType = "epsilon", RescaleBetasZeroSnr = true })).Message, "v_prediction");
+    }
+
+    [TestMethod]
+    public void TimeOf_Sigma_IsTheTime()
+    {
+        var schedule = new NoiseSchedule(new NoiseScheduleConfig());
+        foreach (double t in new[] { 0, 1, 500, 998, 999 })
+            Assert.AreEqual(t, schedule.TimeOf(schedule.Sigma(t)), 1e-9);
+        Assert.AreEqual((schedule.Sigma(500) + 3 * schedule.Sigma(501)) / 4, schedule.Sigma(500.75), 1e-9);
+        Assert.AreEqual(500.25, schedule.TimeOf(Math.Pow(schedule.Sigma(500), 0.75) * Math.Pow(schedule.Sigma(501), 0.25)), 1e-9);
+        Assert.AreEqual((0.0, 999.0), (schedule.TimeOf(1e-9), schedule.TimeOf(1e9)));
     }
 }

@@ -31,12 +31,12 @@ internal sealed class PipelineKind : GoldenKind
             if (golden.Io.TryGetValue($"{tag}.negative_prompt_embeds", out states))
                 findings.Within($"{tag}: the negative prompt's text states", states, model.EncodeText((string)run!["negative_prompt"]!), States);
             string scheduler = (string)run!["scheduler"]!;
-            if (scheduler != "DDIMScheduler")
+            if (SamplerChoice.Named(scheduler) is not { } sampler)
             {
                 findings.NotYet(scheduler);
                 continue;
             }
-            foreach (var (i, (made, repeated)) in Generate(model, golden, run).Zip(Generate(again, golden, run)).Index())
+            foreach (var (i, (made, repeated)) in Generate(model, golden, run, sampler).Zip(Generate(again, golden, run, sampler)).Index())
             {
                 using var scope = NewDisposeScope();
                 var pixels = tensor(made.Pixels.ToArray()).reshape(made.FrameCount, made.Height, made.Width, 3).to(ScalarType.Float32);
@@ -46,7 +46,7 @@ internal sealed class PipelineKind : GoldenKind
         }
     }
 
-    private static VideoClip[] Generate(TextToVideoModel model, Golden golden, JsonNode run)
+    private static VideoClip[] Generate(TextToVideoModel model, Golden golden, JsonNode run, SamplerKind sampler)
     {
         string[] prompts = run["prompt"] is JsonArray several ? [.. several.Select(prompt => (string)prompt!)] : [(string)run["prompt"]!];
         var latents = golden.Io.First(pair => pair.Key.StartsWith("latents", StringComparison.Ordinal) && pair.Value.shape[0] == prompts.Length).Value;
@@ -54,7 +54,8 @@ internal sealed class PipelineKind : GoldenKind
         if (latents.dim() == 4)
             latents = latents.unsqueeze(2);                                               // of images: one frame
         var settings = new SamplingSettings(
-            (int)latents.shape[2], (int)run["height"]!, (int)run["width"]!, 8, (int)run["num_inference_steps"]!, (double)run["guidance_scale"]!);
+            (int)latents.shape[2], (int)run["height"]!, (int)run["width"]!, 8, (int)run["num_inference_steps"]!, (double)run["guidance_scale"]!,
+            sampler);
         return [.. prompts.Select((prompt, i) => new TextToVideoSampler(model).Generate(
             prompt, (string?)run["negative_prompt"] ?? "", settings, latents.narrow(0, i, 1)))];
     }

@@ -2,6 +2,7 @@ using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.Video;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -22,6 +23,24 @@ public sealed class TextToVideoSamplerTests
         Assert.AreEqual((3, 16, 12, 8.0), (clip.FrameCount, clip.Height, clip.Width, clip.FrameRate));
         Assert.IsTrue(clip.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small, 1).Pixels.Span));
         Assert.IsFalse(clip.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small, 2).Pixels.Span));
+    }
+
+    [TestMethod]
+    public void Generate_EverySampler_GivesItsOwnClipAndTellsItsCalls()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        var own = sampler.Generate("a", "", Small with { Steps = 4 }, 1);
+        foreach (var kind in Enum.GetValues<SamplerKind>())
+        {
+            var told = new List<(int, int)>();
+            VideoClip Generate() => sampler.Generate("a", "", Small with { Steps = 4, Sampler = kind }, 1, (done, all) => told.Add((done, all)));
+            var clip = Generate();
+            int calls = kind == SamplerKind.Pndm ? 3 * 4 + 1 : 4;                          // its first three steps are Runge and Kutta's
+            CollectionAssert.AreEqual(Enumerable.Range(1, calls).Select(i => (i, calls)).ToArray(), told, $"{kind}");
+            Assert.AreEqual(kind == SamplerKind.Ddim, clip.Pixels.Span.SequenceEqual(own.Pixels.Span), $"{kind}");
+            Assert.IsTrue(clip.Pixels.Span.SequenceEqual(Generate().Pixels.Span), $"{kind}: another clip with the same seed.");
+        }
     }
 
     [TestMethod]
@@ -92,7 +111,7 @@ public sealed class TextToVideoSamplerTests
             encoder.call(io["cfg.negative_ids"].unsqueeze(0)), encoder.call(io["cfg.prompt_ids"].unsqueeze(0)), scale);
         var schedule = new NoiseSchedule(golden.Config<NoiseScheduleConfig>("scheduler/scheduler_config.json"));
 
-        var latents = DdimSampler.Sample(denoise, schedule, io["latents1"], 5);
+        var latents = new DdimSampler().Sample(denoise, schedule, io["latents1"], 5);
 
         Close.Assert(io[$"{tag}.step_latents"][^1], latents, 0.003, "latents");
         for (int f = 0; f < latents.shape[2]; f++)

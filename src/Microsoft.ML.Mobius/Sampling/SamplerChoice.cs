@@ -1,0 +1,44 @@
+using Microsoft.ML.Mobius.Diffusion;
+
+namespace Microsoft.ML.Mobius.Sampling;
+
+/// <summary>Which method a model is sampled by.</summary>
+internal static class SamplerChoice
+{
+    /// <param name="kind">The method; null for that which the model's config names, and DDIM if it names none of ours.</param>
+    /// <param name="config">Of the model: the method's settings.</param>
+    /// <exception cref="NotSupportedException">It asks for something that the method cannot do here.</exception>
+    /// <exception cref="InvalidDataException">It has a value of a wrong type.</exception>
+    public static Sampler Of(SamplerKind? kind, NoiseScheduleConfig config)
+    {
+        if (config.Setting("thresholding", false))
+            throw new NotSupportedException("thresholding is not supported; it is for models of pixels.");
+        return (kind ?? Named(config.ClassName) ?? SamplerKind.Ddim) switch
+        {
+            SamplerKind.Ddim => DdimSampler.Of(config),
+            SamplerKind.Ddpm => DdpmSampler.Of(config),
+            SamplerKind.Pndm => PndmSampler.Of(config),
+            SamplerKind.Euler => EulerSampler.Of(config),
+            SamplerKind.EulerAncestral => EulerAncestralSampler.Of(config),
+            SamplerKind.DpmSolver => DpmSolverSampler.Of(config),
+            SamplerKind.DpmSolverKarras => DpmSolverSampler.Of(config) with { SigmaSpacing = SigmaSpacing.Karras },
+            SamplerKind.UniPc => UniPcSampler.Of(config),
+            SamplerKind.Lcm => LcmSampler.Of(config),
+            var other => throw new ArgumentOutOfRangeException(nameof(kind), other, "There is no such sampler."),
+        };
+    }
+
+    /// <summary>The method of a class of diffusers; null if it is none of ours.</summary>
+    public static SamplerKind? Named(string className) => className switch
+    {
+        "DDIMScheduler" => SamplerKind.Ddim,
+        "DDPMScheduler" => SamplerKind.Ddpm,
+        "PNDMScheduler" => SamplerKind.Pndm,
+        "EulerDiscreteScheduler" => SamplerKind.Euler,
+        "EulerAncestralDiscreteScheduler" => SamplerKind.EulerAncestral,
+        "DPMSolverMultistepScheduler" => SamplerKind.DpmSolver,
+        "UniPCMultistepScheduler" => SamplerKind.UniPc,
+        "LCMScheduler" => SamplerKind.Lcm,
+        _ => null,
+    };
+}

@@ -1,0 +1,140 @@
+using System.Text.Json;
+using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Sampling;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Tests.Diffusion;
+
+/// <summary>What holds of every sampler.</summary>
+[TestClass]
+public sealed class SamplerTests
+{
+    private static IEnumerable<object[]> Kinds => Enum.GetValues<SamplerKind>().Select(kind => new object[] { kind });
+
+    private static NoiseScheduleConfig Config(string prediction = "epsilon", params (string Key, object Value)[] settings) => new()
+    {
+        SetAlphaToOne = true, PredictionType = prediction,
+        Other = settings.ToDictionary(setting => setting.Key, setting => JsonSerializer.SerializeToElement(setting.Value)),
+    };
+
+    [TestMethod]
+    [DynamicData(nameof(Kinds))]
+    public void Sample_TruePrediction_GivesTheCleanLatents(SamplerKind kind)
+    {
+        foreach (string prediction in new[] { "epsilon", "v_prediction", "sample" })
+        {
+            if ((kind, prediction) == (SamplerKind.Pndm, "v_prediction"))
+                continue;                                                                 // it combines velocities of several times
+            using var scope = NewDisposeScope();
+            var schedule = new NoiseSchedule(Config(prediction));
+            var sampler = SamplerChoice.Of(kind, schedule.Config);
+            var clean = 0.5 * randn([1, 2, 3, 4, 4]);
+            // Of data that is one point, the exact prediction is that of the noise which leads from it to z, wherever z is.
+            var z = sampler.Sample((z, t) => schedule.Target(clean, (z - schedule.Level((int)t).Signal * clean) / schedule.Level((int)t).Noise, [(int)t]),
+                schedule, randn(clean.shape), 20, () => randn(clean.shape));
+            Close.Assert(clean, z, kind is SamplerKind.DpmSolver or SamplerKind.DpmSolverKarras or SamplerKind.UniPc ? 0.2 : 1e-3,  // at σ = 0.03
+                $"{kind}, {prediction}");
+        }
+    }
+
+    [TestMethod]
+    [DynamicData(nameof(Kinds))]
+    public void Sample_OverAndOver_KeepsNothingButTheResult(SamplerKind kind)
+    {
+        using var scope = NewDisposeScope();
+        var (schedule, noise) = (new NoiseSchedule(Config()), randn(2, 3));
+        var sampler = SamplerChoice.Of(kind, schedule.Config);
+        var before = noise.clone();
+        long tensors = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        using (sampler.Sample((z, _) => 0.1 * z, schedule, noise, 8, () => randn(2, 3)))
+            Assert.AreEqual(tensors + 1, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Close.Assert(before, noise, 0);
+    }
+
+    [TestMethod]
+    [DataRow(SamplerKind.Ddpm)]
+    [DataRow(SamplerKind.EulerAncestral)]
+    [DataRow(SamplerKind.Lcm)]
+    public void Sample_NoiseAddedAndNoneGiven_IsRefused(SamplerKind kind)
+    {
+        using var scope = NewDisposeScope();
+        var schedule = new NoiseSchedule(Config());
+        StringAssert.Contains(Assert.ThrowsExactly<ArgumentNullException>(
+            () => SamplerChoice.Of(kind, schedule.Config).Sample((z, _) => z.alias(), schedule, ones(2), 4)).Message, "adds noise");
+    }
+
+    /// <summary>In even steps of λ, twice as many divide the error by 2^order.</summary>
+    [TestMethod]
+    [DataRow(1)]
+    [DataRow(2)]
+    public void Sample_TwiceTheSteps_HasTheErrorOfItsOrder(int order)
+    {
+        using var scope = NewDisposeScope();
+        var schedule = new NoiseSchedule(Config("sample"));
+        double Sample(Sampler sampler, int steps) => sampler.Sample((z, t) => (0.5 * z).sin(), schedule, full(1, 1.5, ScalarType.Float64), steps).item<double>();
+        double exact = Sample(new DpmSolverSampler { Order = 3, SigmaSpacing = SigmaSpacing.LogSnr }, 500);
+        foreach (Sampler sampler in new Sampler[]
+        {
+            new DpmSolverSampler { Order = order, SigmaSpacing = SigmaSpacing.LogSnr }, new UniPcSampler { Order = order, SigmaSpacing = SigmaSpacing.LogSnr },
+        })
+        {
+            double coarse = Math.Abs(Sample(sampler, 20) - exact), fine = Math.Abs(Sample(sampler, 40) - exact);
+            Assert.IsTrue(coarse > Math.Pow(2, order - 0.5) * fine, $"{sampler}: {coarse}, then {fine}");
+        }
+    }
+
+    [TestMethod]
+    [DataRow("leading", "751 501 251 1")]
+    [DataRow("trailing", "999 749 499 249")]
+    [DataRow("linspace", "999 666 333 0")]
+    public void Timesteps_OfEachSpacing_AreThoseOfThePaper(string spacing, string expected)
+    {
+        var config = Config("epsilon", ("timestep_spacing", spacing));
+        var schedule = new NoiseSchedule(config);
+        foreach (var kind in new[] { SamplerKind.Ddim, SamplerKind.Ddpm, SamplerKind.Euler, SamplerKind.EulerAncestral })
+            Assert.AreEqual(expected, string.Join(' ', SamplerChoice.Of(kind, config).Timesteps(schedule, 4)), $"{kind}");
+    }
+
+    [TestMethod]
+    [DataRow("DDIMScheduler", typeof(DdimSampler))]
+    [DataRow("DDPMScheduler", typeof(DdpmSampler))]
+    [DataRow("PNDMScheduler", typeof(PndmSampler))]
+    [DataRow("EulerDiscreteScheduler", typeof(EulerSampler))]
+    [DataRow("EulerAncestralDiscreteScheduler", typeof(EulerAncestralSampler))]
+    [DataRow("DPMSolverMultistepScheduler", typeof(DpmSolverSampler))]
+    [DataRow("UniPCMultistepScheduler", typeof(UniPcSampler))]
+    [DataRow("LCMScheduler", typeof(LcmSampler))]
+    [DataRow("HeunDiscreteScheduler", typeof(DdimSampler))]
+    public void Of_ClassOfTheConfig_IsItsSampler(string className, Type expected)
+    {
+        var config = Config() with { ClassName = className };
+        Assert.IsInstanceOfType(SamplerChoice.Of(null, config), expected);
+        Assert.IsInstanceOfType<LcmSampler>(SamplerChoice.Of(SamplerKind.Lcm, config));
+    }
+
+    [TestMethod]
+    [DataRow(SamplerKind.Ddim, "timestep_spacing", "random")]
+    [DataRow(SamplerKind.Ddim, "thresholding", true)]
+    [DataRow(SamplerKind.Ddpm, "variance_type", "learned")]
+    [DataRow(SamplerKind.DpmSolver, "algorithm_type", "sde-dpmsolver")]
+    [DataRow(SamplerKind.DpmSolver, "solver_order", 4)]
+    [DataRow(SamplerKind.DpmSolver, "lambda_min_clipped", -5.1)]
+    [DataRow(SamplerKind.Euler, "interpolation_type", "log_linear")]
+    [DataRow(SamplerKind.UniPc, "disable_corrector", new[] { 0 })]
+    public void Of_SettingThatIsNotSupported_IsRefusedByName(SamplerKind kind, string key, object value)
+        => StringAssert.Contains(Assert.ThrowsExactly<NotSupportedException>(() => SamplerChoice.Of(kind, Config("epsilon", (key, value)))).Message, key);
+
+    [TestMethod]
+    public void Of_SettingOfAnotherType_IsRefusedByName()
+        => StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(
+            () => SamplerChoice.Of(SamplerKind.UniPc, Config("epsilon", ("solver_order", "two")))).Message, "solver_order is \"two\"");
+
+    [TestMethod]
+    [DataRow(SamplerKind.Ddim, 1001)]
+    [DataRow(SamplerKind.UniPc, 1000)]
+    [DataRow(SamplerKind.Lcm, 51)]
+    [DataRow(SamplerKind.Pndm, 0)]
+    public void Timesteps_TooManyOrNone_AreRefused(SamplerKind kind, int steps)
+        => Assert.ThrowsExactly<ArgumentOutOfRangeException>(() => SamplerChoice.Of(kind, Config()).Timesteps(new NoiseSchedule(Config()), steps));
+}

@@ -3,6 +3,7 @@ using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
 using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -63,11 +64,12 @@ internal static class TextToImageTraining
         var random = new Random(seed);
         var clock = System.Diagnostics.Stopwatch.StartNew();
         double recent = 1;
+        var schedule = new TrainingSettings { Steps = steps, LearningRate = learningRate, WarmupSteps = 100 };
         for (int step = 1; step <= steps; step++)
         {
             using var scope = NewDisposeScope();
             foreach (var group in optimizer.ParamGroups)
-                group.LearningRate = learningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+                group.LearningRate = schedule.LearningRateAt(step);
 
             long[] picks = [.. Enumerable.Range(0, BatchSize).Select(_ => random.NextInt64(stills))];
             int[] t = [.. picks.Select(_ => random.Next(model.Schedule.Steps))];

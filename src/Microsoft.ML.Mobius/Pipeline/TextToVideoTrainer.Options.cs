@@ -175,8 +175,8 @@ public sealed partial class TextToVideoTrainer
         /// <summary>The method of generating; the default is null, the model's own: see <see cref="GenerationOptions.Sampler"/>.</summary>
         public SamplerKind? Sampler { get; set; }
 
-        /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none.</summary>
-        public double GuidanceScale { get; set; } = 4;
+        /// <summary>Strength of classifier-free guidance, 0..100; the default is 3. 1 means none.</summary>
+        public double GuidanceScale { get; set; } = 3;
 
         /// <summary>
         /// Seed of the first weights, of training and of generation; the default is null: the MLContext's seed, and 0 if that is null, too.

@@ -13,18 +13,18 @@ internal sealed record DdimSampler : Sampler
     /// <summary>Largest size of the predicted z_0; null for any.</summary>
     public double? ClipRange { get; init; }
 
-    public static DdimSampler Of(NoiseScheduleConfig config) => new() { Spacing = config.Spacing(TimestepSpacing.Leading), ClipRange = config.ClipRange };
+    public static DdimSampler Of(NoiseScheduleConfig config)
+        => new() { Spacing = config.Spacing(TimestepSpacing.Leading), ClipRange = config.ClipRange };
 
     public override IReadOnlyList<double> Timesteps(NoiseSchedule schedule, int steps) => [.. Spacing.WholeTimes(schedule, steps)];
 
     protected override Func<Tensor, int, Tensor> Stepping(Denoiser denoise, NoiseSchedule schedule, int steps, Func<Tensor> draw)
     {
-        int[] times = Spacing.WholeTimes(schedule, steps);
-        int stride = schedule.Steps / steps;
+        int[] times = Spacing.WholeTimes(schedule, steps), nextTimes = Spacing.NextTimes(schedule, steps);
         return (z, i) =>
         {
             int t = times[i];
-            NoiseLevel now = schedule.Level(t), next = schedule.Level(t - stride);
+            NoiseLevel now = schedule.Level(t), next = schedule.Level(nextTimes[i]);
             double sigma = Eta * (next.Noise / now.Noise) * Math.Sqrt(1 - Math.Pow(now.Signal / next.Signal, 2));
 
             var prediction = denoise(z, t);

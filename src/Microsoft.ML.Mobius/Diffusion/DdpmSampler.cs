@@ -24,12 +24,11 @@ internal sealed record DdpmSampler : Sampler
 
     protected override Func<Tensor, int, Tensor> Stepping(Denoiser denoise, NoiseSchedule schedule, int steps, Func<Tensor> draw)
     {
-        int[] times = Spacing.WholeTimes(schedule, steps);
-        int stride = schedule.Steps / steps;
+        int[] times = Spacing.WholeTimes(schedule, steps), nextTimes = Spacing.NextTimes(schedule, steps);
         return (z, i) =>
         {
             int t = times[i];
-            NoiseLevel now = schedule.Level(t), next = t >= stride ? schedule.Level(t - stride) : NoiseLevel.Clean;
+            NoiseLevel now = schedule.Level(t), next = nextTimes[i] >= 0 ? schedule.Level(nextTimes[i]) : NoiseLevel.Clean;
             double alpha = Math.Pow(now.Signal / next.Signal, 2), beta = 1 - alpha;
             double kept = Math.Pow(next.Noise / now.Noise, 2);                            // (1 - ᾱ') / (1 - ᾱ)
 

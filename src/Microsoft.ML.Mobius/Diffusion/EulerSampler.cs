@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Diffusion;
 
 /// <summary>
-/// Euler's method for dx/dσ = (x - D(x; σ)) / σ (Karras et al. 2022, arXiv 2206.00364, algorithm 1) with x = z / α: what is gone through here is
-/// x = z_0 + σ ε.
+/// Euler's method for dx/dσ = (x - D(x; σ)) / σ (Karras et al. 2022, arXiv 2206.00364, algorithm 1) with x = z / α: what is gone through
+/// here is x = z_0 + σ ε.
 /// </summary>
 internal sealed record EulerSampler : SigmaSampler
 {
@@ -12,10 +12,15 @@ internal sealed record EulerSampler : SigmaSampler
     {
         config.OneOf("interpolation_type", "linear");
         config.OneOf("timestep_type", "discrete");
-        return new() { Spacing = config.Spacing(TimestepSpacing.Linspace), SigmaSpacing = config.KarrasSigmas ? SigmaSpacing.Karras : SigmaSpacing.Timesteps };
+        config.OneOf("final_sigmas_type", "zero");
+        return new()
+        {
+            Spacing = config.Spacing(TimestepSpacing.Linspace),
+            SigmaSpacing = config.KarrasSigmas ? SigmaSpacing.Karras : SigmaSpacing.Timesteps,
+        };
     }
 
-    public override SigmaGrid Grid(NoiseSchedule schedule, int steps) => SigmaGrid.ToZero(schedule, steps, Spacing, SigmaSpacing);
+    public override SigmaGrid Grid(NoiseSchedule schedule, int steps) => SigmaGrid.InSigma(schedule, steps, Spacing, SigmaSpacing);
 
     protected override Tensor Begin(NoiseSchedule schedule, Tensor noise, int steps) => Begin(noise, Grid(schedule, steps), Spacing);
 
@@ -25,12 +30,12 @@ internal sealed record EulerSampler : SigmaSampler
         return (x, i) =>
         {
             double now = grid.Sigmas[i], next = grid.Sigmas[i + 1];
-            var slope = (x - Clean(denoise, schedule, grid, x, i)) / now;
-            return x + (next - now) * slope;
+            var clean = Clean(denoise, schedule, grid, x, i);
+            return clean + next / now * (x - clean);                                      // x + (σ' - σ) dx/dσ, accurate where σ is large
         };
     }
 
-    /// <summary>x of the first level; where the time steps leave out the highest, the noise is taken for z and not for (z - α z_0) / σ, as in diffusers.</summary>
+    /// <summary>x of the first level; where the time steps leave out the highest, the noise is taken for z, as in diffusers, and else for ε.</summary>
     internal static Tensor Begin(Tensor noise, SigmaGrid grid, TimestepSpacing spacing)
         => spacing == TimestepSpacing.Leading ? noise / grid.Level(0).Signal : noise * grid.Sigmas[0];
 

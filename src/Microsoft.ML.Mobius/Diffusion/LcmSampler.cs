@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Diffusion;
 
 /// <summary>
-/// Multistep sampling of a latent consistency model: z_0 at once, noise to the next level, and again (Luo et al. 2023, arXiv 2310.04378, algorithm 3;
-/// the boundary condition is that of Song et al. 2023, arXiv 2303.01469, appendix C). For models that were distilled for it.
+/// Multistep sampling of a latent consistency model: z_0 at once, noise to the next level, and again (Luo et al. 2023, arXiv 2310.04378,
+/// algorithm 3; the boundary condition is that of Song et al. 2023, arXiv 2303.01469, appendix C). For models that were distilled for it.
 /// </summary>
 internal sealed record LcmSampler : Sampler
 {

@@ -21,11 +21,10 @@ internal sealed class NoiseSchedule
                 $"prediction_type '{config.PredictionType}' is not supported; '{Epsilon}', '{Velocity}' and '{Sample}' are.");
         bool zeroTerminal = config.RescaleBetasZeroSnr == true;
         if (zeroTerminal && config.PredictionType == Epsilon)
-            throw new NotSupportedException($"rescale_betas_zero_snr needs prediction_type '{Velocity}' or '{Sample}': from pure noise, '{Epsilon}' tells nothing.");
-        using var scope = NewDisposeScope();
-        var betas = Betas(config);                                                        // float32, as published models were trained
-        var alphaBar = (1 - (zeroTerminal ? ZeroTerminalSnr(betas) : betas)).cumprod(0);
-        _alphaBar = alphaBar.to(ScalarType.Float64).data<double>().ToArray();
+            throw new NotSupportedException(
+                $"rescale_betas_zero_snr needs prediction_type '{Velocity}' or '{Sample}': from pure noise, '{Epsilon}' tells nothing.");
+        float[] betas = Betas(config);
+        _alphaBar = [.. AlphaBars(zeroTerminal ? ZeroTerminalSnr(betas) : betas)];
         _sigma = [.. _alphaBar.Select(a => Math.Max(a, LeastAlphaBar)).Select(a => Math.Sqrt((1 - a) / a))];
     }
 
@@ -40,7 +39,7 @@ internal sealed class NoiseSchedule
     /// <summary>√ᾱ_t and √(1 - ᾱ_t); t as in <see cref="AlphaBar"/>.</summary>
     public NoiseLevel Level(int t) => new(Math.Sqrt(AlphaBar(t)), Math.Sqrt(1 - AlphaBar(t)));
 
-    /// <summary>√((1 - ᾱ_t) / ᾱ_t), linear between two time steps; at most 4096.</summary>
+    /// <summary>√((1 - ᾱ_t) / ᾱ_t), linear between two time steps; at most 4096: no ᾱ counts as less than 2^-24.</summary>
     /// <param name="t">0 to T - 1.</param>
     public double Sigma(double t)
     {
@@ -145,28 +144,50 @@ internal sealed class NoiseSchedule
         => tensor([.. t.Select(step => (float)f(AlphaBar(step)))], device: latents.device)
             .reshape([t.Count, .. Enumerable.Repeat(1L, (int)latents.dim() - 1)]);
 
-    /// <summary>β_t, [T], float32.</summary>
-    private static Tensor Betas(NoiseScheduleConfig config)
+    // From here on single precision, with every rounding of PyTorch's: what published models were trained with. Where the last ᾱ shall be 0, a
+    // unit in the last place of β decides the fifth digit of those before it.
+
+    /// <summary>β_t of all t.</summary>
+    private static float[] Betas(NoiseScheduleConfig config)
     {
         int steps = config.TrainTimesteps;
-        Tensor Between(double start, double end) => linspace(start, end, steps, ScalarType.Float32, CPU);
         double Cosine(int t) => Math.Pow(Math.Cos(((double)t / steps + 0.008) / 1.008 * Math.PI / 2), 2);
         return config.BetaSchedule switch
         {
-            "linear" => Between(config.BetaStart, config.BetaEnd),
-            "scaled_linear" => Between(Math.Sqrt(config.BetaStart), Math.Sqrt(config.BetaEnd)).square(),
-            "squaredcos_cap_v2" => tensor(Enumerable.Range(0, steps).Select(t => (float)Math.Min(1 - Cosine(t + 1) / Cosine(t), 0.999)).ToArray(), device: CPU),
+            "linear" => Evenly((float)config.BetaStart, (float)config.BetaEnd, steps),
+            "scaled_linear" =>
+                [.. Evenly((float)Math.Sqrt(config.BetaStart), (float)Math.Sqrt(config.BetaEnd), steps).Select(root => root * root)],
+            "squaredcos_cap_v2" => [.. Enumerable.Range(0, steps).Select(t => (float)Math.Min(1 - Cosine(t + 1) / Cosine(t), 0.999))],
             var other => throw new NotSupportedException(
                 $"beta_schedule '{other}' is not supported; 'linear', 'scaled_linear' and 'squaredcos_cap_v2' are."),
         };
     }
 
-    /// <summary>The betas of which √ᾱ is shifted and scaled such that its last is 0 and its first stays (Lin et al. 2023, arXiv 2305.08891, algorithm 1).</summary>
-    private static Tensor ZeroTerminalSnr(Tensor betas)
+    /// <summary>So many numbers from start to end, as torch.linspace on processors with AVX2: in vectors of eight, that begin at the nearer end.</summary>
+    private static float[] Evenly(float start, float end, int count)
     {
-        var signal = (1 - betas).cumprod(0).sqrt();
-        var (first, last) = (signal[0], signal[^1]);
-        var alphaBar = ((signal - last) * (first / (first - last))).square();
-        return 1 - cat([alphaBar[..1], alphaBar[1..] / alphaBar[..^1]]);
+        const int Lanes = 8;
+        float step = (end - start) / Math.Max(1, count - 1);
+        float First(int i)
+            => i < count / 2 ? MathF.FusedMultiplyAdd(step, i, start) : MathF.FusedMultiplyAdd(-step, count - 1 - i, end);
+        return [.. Enumerable.Range(0, count).Select(i => MathF.FusedMultiplyAdd(step, i % Lanes, First(i - i % Lanes)))];
+    }
+
+    /// <summary>ᾱ_t of all t: the product in double, each of them rounded.</summary>
+    private static float[] AlphaBars(float[] betas)
+    {
+        double product = 1;
+        return [.. betas.Select(beta => (float)(product *= 1 - beta))];
+    }
+
+    /// <summary>
+    /// The betas of which √ᾱ is shifted and scaled such that its last is 0 and its first stays (Lin et al. 2023, arXiv 2305.08891, algorithm 1).
+    /// </summary>
+    private static float[] ZeroTerminalSnr(float[] betas)
+    {
+        float[] signal = [.. AlphaBars(betas).Select(MathF.Sqrt)];
+        float last = signal[^1], scale = signal[0] / (signal[0] - last);
+        float[] alphaBar = [.. signal.Select(one => (one - last) * scale).Select(scaled => scaled * scaled)];
+        return [1 - alphaBar[0], .. alphaBar.Skip(1).Zip(alphaBar, (own, before) => 1 - own / before)];
     }
 }

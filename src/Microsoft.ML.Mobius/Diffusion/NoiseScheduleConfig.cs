@@ -31,13 +31,15 @@ internal sealed record NoiseScheduleConfig
     [JsonIgnore] public bool KarrasSigmas => Setting("use_karras_sigmas", false);
 
     /// <summary>Predictions that a step of a multistep solver uses, 1 to 3.</summary>
-    [JsonIgnore] public int SolverOrder => Setting("solver_order", 2) is >= 1 and <= 3 and var order ? order
+    [JsonIgnore]
+    public int SolverOrder => Setting("solver_order", 2) is >= 1 and <= 3 and var order ? order
         : throw new NotSupportedException($"solver_order {Setting("solver_order", 2)} is not supported; 1 to 3 are.");
 
     /// <param name="usual">What a file without timestep_spacing means.</param>
     /// <exception cref="NotSupportedException">It is another.</exception>
     public TimestepSpacing Spacing(TimestepSpacing usual)
-        => Enum.Parse<TimestepSpacing>(OneOf("timestep_spacing", [Name(usual), .. Enum.GetValues<TimestepSpacing>().Select(Name)]), ignoreCase: true);
+        => Enum.Parse<TimestepSpacing>(
+            OneOf("timestep_spacing", [Name(usual), .. Enum.GetValues<TimestepSpacing>().Select(Name)]), ignoreCase: true);
 
     /// <summary>The text under one of the other keys; the first known one if it is not there or null.</summary>
     /// <exception cref="NotSupportedException">It is none of the known ones.</exception>
@@ -58,7 +60,8 @@ internal sealed record NoiseScheduleConfig
         }
         catch (JsonException e)
         {
-            throw new InvalidDataException($"scheduler_config.json: {key} is {found.GetRawText()}; a value like {JsonSerializer.Serialize(usual)} is expected.", e);
+            throw new InvalidDataException(
+                $"scheduler_config.json: {key} is {found.GetRawText()}; a value like {JsonSerializer.Serialize(usual)} is expected.", e);
         }
     }
 

@@ -3,8 +3,9 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Diffusion;
 
 /// <summary>
-/// PNDM: a linear multistep method whose steps are DDIM's (Liu et al. 2022, arXiv 2202.09778, algorithms 2 and 1, eq. 11 to 13). As in diffusers, what
-/// is combined is the model's predictions, of whatever kind.
+/// PNDM: a linear multistep method whose steps are DDIM's (Liu et al. 2022, arXiv 2202.09778, algorithms 2 and 1, eq. 11 to 13). As in
+/// diffusers, what is combined is the model's predictions, of whatever kind; of velocities, which turn with t even where ε and z_0 stay, that
+/// leaves the first order.
 /// </summary>
 internal sealed record PndmSampler : Sampler
 {
@@ -13,8 +14,8 @@ internal sealed record PndmSampler : Sampler
     public TimestepSpacing Spacing { get; init; }
 
     /// <summary>
-    /// Whether the first three of four or more steps are of the pseudo Runge-Kutta method, with four calls of the model each, as in the paper. The
-    /// default, false, makes up for the missing predictions by one call at the second time step twice.
+    /// Whether the first three of four or more steps are of the pseudo Runge-Kutta method, with four calls of the model each, as in the paper.
+    /// The default, false, makes up for the missing predictions by a second call at the second time step.
     /// </summary>
     public bool RungeKutta { get; init; }
 
@@ -24,13 +25,23 @@ internal sealed record PndmSampler : Sampler
         RungeKutta = !config.Setting("skip_prk_steps", false),
     };
 
-    public override IReadOnlyList<double> Timesteps(NoiseSchedule schedule, int steps) => [.. Times(schedule, steps)];
+    public override IReadOnlyList<double> Timesteps(NoiseSchedule schedule, int steps)
+    {
+        var (times, ends) = (Spacing.WholeTimes(schedule, steps), Spacing.NextTimes(schedule, steps));
+        int[] calls = StartsByRungeKutta(steps)
+            ? [.. times.Zip(ends).Take(RungeKuttaSteps).SelectMany(
+                step => new[] { step.First, Middle(step.First, step.Second), Middle(step.First, step.Second), step.Second }),
+                .. times[RungeKuttaSteps..]]
+            : steps == 1 ? times : [times[0], times[1], .. times[1..]];
+        return [.. calls];
+    }
 
     protected override Func<Tensor, int, Tensor> Stepping(Denoiser denoise, NoiseSchedule schedule, int steps, Func<Tensor> draw)
     {
-        int[] times = Times(schedule, steps);
-        int stride = schedule.Steps / steps;
+        var calls = Timesteps(schedule, steps);
+        var (times, ends) = (Spacing.WholeTimes(schedule, steps), Spacing.NextTimes(schedule, steps));
         bool rungeKutta = StartsByRungeKutta(steps);
+        int calledMore = calls.Count - steps;
         var (ofStep, ofStage) = (new Recent(4), new Recent(4));                           // e_t of the steps, and of the stages of one
         var start = new Recent(1);                                                        // z of a step with several calls
 
@@ -41,33 +52,29 @@ internal sealed record PndmSampler : Sampler
             return to.Signal * schedule.CleanOf(prediction, z, from) + to.Noise * schedule.NoiseOf(prediction, z, from);
         }
 
-        Tensor RungeKuttaStage(Tensor z, int i)
+        Tensor RungeKuttaStage(Tensor z, Tensor e, int i)
         {
-            int stage = i % 4, t = times[i - stage], next = times[i - stage + 3], half = stride / 2;
-            var e = denoise(z, times[i]);
+            int t = times[i / 4], end = ends[i / 4], middle = Middle(t, end);
             ofStage.Add(e);
-            if (stage == 0)
+            if (i % 4 == 0)
             {
                 start.Add(z);
                 ofStep.Add(e);
             }
-            return stage switch
+            return (i % 4) switch
             {
-                0 => Transfer(start[0], e, t, t - half),
-                1 => Transfer(start[0], e, t, times[i]),
-                2 => Transfer(start[0], e, t, times[i] - half),
-                _ => Transfer(start[0], (ofStage[3] + 2 * ofStage[2] + 2 * ofStage[1] + ofStage[0]) / 6, t, next),
+                0 or 1 => Transfer(start[0], e, t, middle),
+                2 => Transfer(start[0], e, t, end),
+                _ => Transfer(start[0], (ofStage[3] + 2 * ofStage[2] + 2 * ofStage[1] + ofStage[0]) / 6, t, end),
             };
         }
 
-        Tensor LinearMultistep(Tensor z, int i)
+        Tensor LinearMultistep(Tensor z, Tensor e, int i)
         {
-            int t = times[i];
-            var e = denoise(z, t);
             if (!rungeKutta && i == 0)
                 start.Add(z);
             if (!rungeKutta && i == 1)                                                    // the first step again, with the mean of both ends
-                return Transfer(start[0], (e + ofStep[0]) / 2, t + stride, t);
+                return Transfer(start[0], (e + ofStep[0]) / 2, times[0], ends[0]);
             ofStep.Add(e);
             var combined = ofStep.Count switch
             {
@@ -76,21 +83,18 @@ internal sealed record PndmSampler : Sampler
                 3 => (23 * ofStep[0] - 16 * ofStep[1] + 5 * ofStep[2]) / 12,
                 _ => (55 * ofStep[0] - 59 * ofStep[1] + 37 * ofStep[2] - 9 * ofStep[3]) / 24,
             };
-            return Transfer(z, combined, t, t - stride);
+            int k = Math.Max(0, i - calledMore);
+            return Transfer(z, combined, times[k], ends[k]);
         }
 
-        return (z, i) => rungeKutta && i < RungeKuttaCalls ? RungeKuttaStage(z, i) : LinearMultistep(z, i);
+        return (z, i) =>
+        {
+            var e = denoise(z, calls[i]);
+            return rungeKutta && i < RungeKuttaCalls ? RungeKuttaStage(z, e, i) : LinearMultistep(z, e, i);
+        };
     }
 
     private bool StartsByRungeKutta(int steps) => RungeKutta && steps > RungeKuttaSteps;
 
-    private int[] Times(NoiseSchedule schedule, int steps)
-    {
-        int[] times = Spacing.WholeTimes(schedule, steps);
-        if (!StartsByRungeKutta(steps))
-            return steps == 1 ? times : [times[0], times[1], .. times[1..]];
-        int half = schedule.Steps / steps / 2;
-        return [.. Enumerable.Range(0, RungeKuttaSteps).SelectMany(k => new[] { times[k], times[k + 1] + half, times[k + 1] + half, times[k + 1] }),
-            .. times[RungeKuttaSteps..]];
-    }
+    private static int Middle(int t, int end) => end + (t - end) / 2;
 }

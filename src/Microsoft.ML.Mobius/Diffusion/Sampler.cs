@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Diffusion;
 
-/// <summary>Predicts what the schedule's prediction_type says, usually the noise in z_t: (z_t, t) -> ε. A t that is no whole number is between two.</summary>
+/// <summary>
+/// Predicts what the schedule's prediction_type says, usually the noise in z_t: (z_t, t) -> ε. A t that is no whole number is between two.
+/// </summary>
 internal delegate Tensor Denoiser(Tensor z, double t);
 
 /// <summary>A method of going from noise to latents with few calls of a model.</summary>
@@ -27,7 +29,8 @@ internal abstract record Sampler
     {
         using var sampling = NewDisposeScope();
         int count = Timesteps(schedule, steps).Count;
-        var step = Stepping(denoise, schedule, steps, draw ?? (() => throw new ArgumentNullException(nameof(draw), $"{GetType().Name} adds noise.")));
+        var step = Stepping(denoise, schedule, steps,
+            draw ?? (() => throw new ArgumentNullException(nameof(draw), $"{GetType().Name} adds noise.")));
         var z = Begin(schedule, noise, steps);
         for (int i = 0; i < count; i++)
         {
@@ -46,7 +49,7 @@ internal abstract record Sampler
     /// <summary>The method: from z to the next one by the i-th call of the model.</summary>
     protected abstract Func<Tensor, int, Tensor> Stepping(Denoiser denoise, NoiseSchedule schedule, int steps, Func<Tensor> draw);
 
-    /// <summary>The last few predictions of a multistep method, the newest first. Made outside of the step's scope, it keeps them beyond it.</summary>
+    /// <summary>The last few tensors of a multistep method, the newest first: they outlive the step that they were added in.</summary>
     protected sealed class Recent(int capacity)
     {
         private readonly List<Tensor> _newestFirst = [];

@@ -13,7 +13,9 @@ internal enum SigmaSpacing
     LogSnr,
 }
 
-/// <summary>The way of a solver of the diffusion ODE: n time steps at which the model is called, and n + 1 levels σ = √((1 - ᾱ) / ᾱ) to go through.</summary>
+/// <summary>
+/// The way of a solver of the diffusion ODE: n time steps at which the model is called, and n + 1 levels σ = √((1 - ᾱ) / ᾱ) to go through.
+/// </summary>
 /// <param name="Times">From high to low; not whole where they lie between two training steps.</param>
 /// <param name="Sigmas">From high to low.</param>
 internal sealed record SigmaGrid(IReadOnlyList<double> Times, IReadOnlyList<double> Sigmas)
@@ -22,8 +24,8 @@ internal sealed record SigmaGrid(IReadOnlyList<double> Times, IReadOnlyList<doub
 
     public NoiseLevel Level(int i) => NoiseLevel.OfRatio(Sigmas[i]);
 
-    /// <summary>Of Euler's method: it ends without noise. Other levels lie between those of the first and the last time step.</summary>
-    public static SigmaGrid ToZero(NoiseSchedule schedule, int steps, TimestepSpacing spacing, SigmaSpacing sigmaSpacing)
+    /// <summary>Of solvers in σ: it ends without noise. Other levels lie between those of the first and the last time step.</summary>
+    public static SigmaGrid InSigma(NoiseSchedule schedule, int steps, TimestepSpacing spacing, SigmaSpacing sigmaSpacing)
     {
         double[] times = spacing.Times(schedule, steps), sigmas = [.. times.Select(schedule.Sigma)];
         if (sigmaSpacing != SigmaSpacing.Timesteps)
@@ -35,26 +37,30 @@ internal sealed record SigmaGrid(IReadOnlyList<double> Times, IReadOnlyList<doub
     }
 
     /// <summary>
-    /// Of solvers in λ = -log σ, which is infinite without noise: it ends at the level of t = 0, which is therefore none of the time steps. Other levels
-    /// lie between those of the last and the first training step.
+    /// Of solvers in λ = -log σ, which is infinite without noise: it ends at the level of t = 0, which is therefore none of the time steps,
+    /// unless it shall end without noise all the same. Other levels lie between those of the last and the first training step.
     /// </summary>
-    public static SigmaGrid ToFirst(NoiseSchedule schedule, int steps, TimestepSpacing spacing, SigmaSpacing sigmaSpacing)
+    public static SigmaGrid InLogSnr(
+        NoiseSchedule schedule, int steps, TimestepSpacing spacing, SigmaSpacing sigmaSpacing, bool endsClean)
     {
-        double low = schedule.Sigma(0), high = schedule.Sigma(schedule.Steps - 1);
+        double low = schedule.Sigma(0), high = schedule.Sigma(schedule.Steps - 1), end = endsClean ? 0 : low;
         if (sigmaSpacing != SigmaSpacing.Timesteps)
         {
             double[] sigmas = Between(high, low, steps, sigmaSpacing);
-            return new([.. sigmas.Select(sigma => Math.Round(schedule.TimeOf(sigma)))], [.. sigmas, low]);
+            return new([.. sigmas.Select(sigma => Math.Round(schedule.TimeOf(sigma)))], [.. sigmas, end]);
         }
-        int[] times = spacing == TimestepSpacing.Trailing ? spacing.WholeTimes(schedule, steps) : spacing.WholeTimes(schedule, steps + 1)[..^1];
-        return new([.. times.Select(t => (double)t)], [.. times.Select(t => schedule.Sigma(t)), low]);
+        int[] times = spacing == TimestepSpacing.Trailing
+            ? spacing.WholeTimes(schedule, steps) : spacing.WholeTimes(schedule, steps + 1)[..^1];
+        return new([.. times.Select(t => (double)t)], [.. times.Select(t => schedule.Sigma(t)), end]);
     }
 
+    /// <summary>So many levels from the high one to the low one, both exactly; one alone is the high one.</summary>
     private static double[] Between(double high, double low, int count, SigmaSpacing spacing)
     {
         Func<double, double> forth = spacing == SigmaSpacing.Karras ? sigma => Math.Pow(sigma, 1 / Rho) : Math.Log;
         Func<double, double> back = spacing == SigmaSpacing.Karras ? root => Math.Pow(root, Rho) : Math.Exp;
-        return [.. Enumerable.Range(0, count).Select(i => back(forth(high) + i / Math.Max(1.0, count - 1) * (forth(low) - forth(high))))];
+        double At(int i) => i == 0 ? high : i == count - 1 ? low : back(forth(high) + i / (count - 1.0) * (forth(low) - forth(high)));
+        return [.. Enumerable.Range(0, count).Select(At)];
     }
 }
 

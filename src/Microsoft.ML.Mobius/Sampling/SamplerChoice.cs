@@ -5,14 +5,18 @@ namespace Microsoft.ML.Mobius.Sampling;
 /// <summary>Which method a model is sampled by.</summary>
 internal static class SamplerChoice
 {
+    /// <summary>What a config must not ask for.</summary>
+    private static readonly string[] s_unsupported =
+        ["thresholding", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas", "invert_sigmas"];
+
     /// <param name="kind">The method; null for that which the model's config names, and DDIM if it names none of ours.</param>
     /// <param name="config">Of the model: the method's settings.</param>
     /// <exception cref="NotSupportedException">It asks for something that the method cannot do here.</exception>
     /// <exception cref="InvalidDataException">It has a value of a wrong type.</exception>
     public static Sampler Of(SamplerKind? kind, NoiseScheduleConfig config)
     {
-        if (config.Setting("thresholding", false))
-            throw new NotSupportedException("thresholding is not supported; it is for models of pixels.");
+        if (s_unsupported.FirstOrDefault(key => config.Setting(key, false)) is { } asked)
+            throw new NotSupportedException($"{asked} is not supported.");
         return (kind ?? Named(config.ClassName) ?? SamplerKind.Ddim) switch
         {
             SamplerKind.Ddim => DdimSampler.Of(config),

@@ -93,6 +93,14 @@ public sealed class NoiseScheduleTests
     }
 
     [TestMethod]
+    public void AlphaBar_ZeroTerminalSnr_IsRoundedAsThatOfPublishedModels()
+    {
+        var schedule = new NoiseSchedule(new NoiseScheduleConfig { PredictionType = "v_prediction", RescaleBetasZeroSnr = true });
+        Assert.AreEqual(1.96789e-7, schedule.AlphaBar(998), 1e-12);                       // by another rounding of β 1.96782e-7
+        Assert.AreEqual(7.90750e-7, schedule.AlphaBar(997), 1e-12);
+    }
+
+    [TestMethod]
     public void TimeOf_Sigma_IsTheTime()
     {
         var schedule = new NoiseSchedule(new NoiseScheduleConfig());

@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Diffusion;
 
-/// <summary>Classifier-free guidance, ε = ε(∅) + w (ε(c) - ε(∅)) (Ho and Salimans 2022, arXiv 2207.12598, with w = 1 the plain conditional model).</summary>
+/// <summary>
+/// Classifier-free guidance, ε = ε(∅) + w (ε(c) - ε(∅)) (Ho and Salimans 2022, arXiv 2207.12598, with w = 1 the plain conditional model).
+/// </summary>
 internal static class Guidance
 {
     /// <summary>A denoiser for one caption out of a model that takes text.</summary>
@@ -10,7 +12,12 @@ internal static class Guidance
     /// <param name="negative">Text states of the negative prompt, [1, N, D].</param>
     /// <param name="positive">Text states of the prompt, [1, N, D].</param>
     /// <param name="scale">w.</param>
-    public static Denoiser Guided(Func<Tensor, double, Tensor, Tensor> model, Tensor negative, Tensor positive, double scale)
+    /// <param name="rescale">
+    /// φ, 0 to 1: how far the prediction's standard deviation, which guidance raises, is brought back to that of ε(c) (Lin et al. 2023,
+    /// arXiv 2305.08891, section 3.4).
+    /// </param>
+    public static Denoiser Guided(
+        Func<Tensor, double, Tensor, Tensor> model, Tensor negative, Tensor positive, double scale, double rescale = 0)
     {
         if (scale == 1)
             return (z, t) => model(z, t, positive);
@@ -18,7 +25,8 @@ internal static class Guidance
         return (z, t) =>
         {
             var parts = model(cat([z, z], 0), t, both).chunk(2, 0);
-            return parts[0] + scale * (parts[1] - parts[0]);
+            var guided = parts[0] + scale * (parts[1] - parts[0]);
+            return rescale == 0 ? guided : rescale * (parts[1].std() / guided.std()) * guided + (1 - rescale) * guided;
         };
     }
 }

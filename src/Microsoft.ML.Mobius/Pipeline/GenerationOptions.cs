@@ -25,12 +25,19 @@ public sealed record GenerationOptions
     public int SamplingSteps { get; init; } = 25;
 
     /// <summary>
-    /// The method; the default is null: that which the model's scheduler_config.json names, and <see cref="SamplerKind.Ddim"/> if it names none of them.
+    /// The method; the default is null: that which the model's scheduler_config.json names, and <see cref="SamplerKind.Ddim"/> if it names
+    /// none of them.
     /// </summary>
     public SamplerKind? Sampler { get; init; }
 
     /// <summary>Strength of classifier-free guidance, 0..100; the default is 3. 1 means none, which takes half the time.</summary>
     public double GuidanceScale { get; init; } = 3;
+
+    /// <summary>
+    /// How far guidance is kept from raising the contrast, 0..1; the default is 0, not at all. With a high <see cref="GuidanceScale"/> 0.7 is usual
+    /// (Lin et al. 2023, arXiv 2305.08891, section 3.4).
+    /// </summary>
+    public double GuidanceRescale { get; init; }
 
     /// <summary>
     /// What the videos are led away from, in rows that bring no negative prompt of their own; the default is the empty text, plain
@@ -43,7 +50,7 @@ public sealed record GenerationOptions
     /// row.</remarks>
     public long Seed { get; init; }
 
-    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, Sampler);
+    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, GuidanceRescale, Sampler);
 
     /// <summary>
     /// The first eight bytes, little-endian, of SHA-256 over the seed (eight bytes, little-endian) and the prompt in UTF-8.
@@ -79,6 +86,8 @@ public sealed record GenerationOptions
             yield return $"Sampler is {sampler}; known are {string.Join(", ", Enum.GetNames<SamplerKind>())}.";
         if (!(GuidanceScale is >= 0 and <= 100))
             yield return Invariant($"GuidanceScale is {GuidanceScale}; 0 to 100 are possible.");
+        if (!(GuidanceRescale is >= 0 and <= 1))
+            yield return Invariant($"GuidanceRescale is {GuidanceRescale}; 0 to 1 are possible.");
         if (NegativePrompt is null)
             yield return "NegativePrompt is null; use the empty text for none.";
     }

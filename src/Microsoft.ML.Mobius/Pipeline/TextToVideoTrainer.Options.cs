@@ -179,6 +179,11 @@ public sealed partial class TextToVideoTrainer
         public double GuidanceScale { get; set; } = 3;
 
         /// <summary>
+        /// How far guidance is kept from raising the contrast, 0..1; the default is 0: see <see cref="GenerationOptions.GuidanceRescale"/>.
+        /// </summary>
+        public double GuidanceRescale { get; set; }
+
+        /// <summary>
         /// Seed of the first weights, of training and of generation; the default is null: the MLContext's seed, and 0 if that is null, too.
         /// </summary>
         public long? Seed { get; set; }
@@ -220,7 +225,8 @@ public sealed partial class TextToVideoTrainer
         internal GenerationOptions Generation(long seed) => new()
         {
             FrameCount = FrameCount!.Value, Height = Height!.Value, Width = Width!.Value, FrameRate = FrameRate,
-            SamplingSteps = SamplingSteps, Sampler = Sampler, GuidanceScale = GuidanceScale, NegativePrompt = NegativePrompt, Seed = seed,
+            SamplingSteps = SamplingSteps, Sampler = Sampler, GuidanceScale = GuidanceScale, GuidanceRescale = GuidanceRescale,
+            NegativePrompt = NegativePrompt, Seed = seed,
         };
 
         internal TrainingSettings Training(long seed) => new()

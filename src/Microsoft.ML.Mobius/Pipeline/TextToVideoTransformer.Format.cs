@@ -10,9 +10,9 @@ namespace Microsoft.ML.Mobius;
 public sealed partial class TextToVideoTransformer
 {
     // strings: input and output column; string or null: negative prompt column, seed column; generation: int frames, height, width,
-    // double frames/s, int steps, double guidance, string negative prompt, long seed, from 1.2 on int sampler or -1; history: losses and
-    // held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes. Beside it the model's own entries,
-    // stored.
+    // double frames/s, int steps, double guidance, string negative prompt, long seed, from 1.2 on int sampler or -1 and double guidance
+    // rescale; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes. Beside
+    // it the model's own entries, stored.
     private const uint WithSampler = 0x00010002;
 
     private static VersionInfo GetVersionInfo() => new(
@@ -110,6 +110,7 @@ public sealed partial class TextToVideoTransformer
         ctx.SaveString(generation.NegativePrompt);
         ctx.Writer.Write(generation.Seed);
         ctx.Writer.Write((int?)generation.Sampler ?? -1);
+        ctx.Writer.Write(generation.GuidanceRescale);
     }
 
     private static GenerationOptions ReadGeneration(ModelLoadContext ctx) => new()
@@ -123,6 +124,7 @@ public sealed partial class TextToVideoTransformer
         NegativePrompt = ctx.LoadString(),
         Seed = ctx.Reader.ReadInt64(),
         Sampler = ctx.Header.ModelVerWritten >= WithSampler && ctx.Reader.ReadInt32() is >= 0 and var sampler ? (SamplerKind)sampler : null,
+        GuidanceRescale = ctx.Header.ModelVerWritten >= WithSampler ? ctx.Reader.ReadDouble() : 0,
     };
 
     private static void WriteHistory(BinaryWriter writer, TrainingHistory history)

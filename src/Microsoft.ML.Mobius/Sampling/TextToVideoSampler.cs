@@ -14,9 +14,11 @@ namespace Microsoft.ML.Mobius.Sampling;
 /// <param name="FrameRate">Frames per second that the clip is marked with.</param>
 /// <param name="Steps">Denoising steps, 1 to 1000.</param>
 /// <param name="GuidanceScale">Classifier-free guidance; 1 is none and twice as fast.</param>
+/// <param name="GuidanceRescale">How far guidance is kept from raising the prediction's standard deviation, 0 to 1.</param>
 /// <param name="Sampler">The method; null for the model's own.</param>
 internal sealed record SamplingSettings(
-    int FrameCount, int Height, int Width, double FrameRate, int Steps, double GuidanceScale, SamplerKind? Sampler = null);
+    int FrameCount, int Height, int Width, double FrameRate, int Steps, double GuidanceScale, double GuidanceRescale = 0,
+    SamplerKind? Sampler = null);
 
 /// <summary>From a caption to pixels: encode the text, start from noise, denoise step by step, decode the frames.</summary>
 internal sealed class TextToVideoSampler(TextToVideoModel model)
@@ -58,7 +60,7 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         using var _ = no_grad();
 
         var text = model.EncodeText(negativePrompt, prompt);                              // [2, N, D]
-        var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale);
+        var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale, settings.GuidanceRescale);
         var sampler = SamplerChoice.Of(settings.Sampler, model.Schedule.Config);
         int calls = sampler.Timesteps(model.Schedule, settings.Steps).Count;
         Func<Tensor>? draw = generator is null ? null : () => randn(noise.shape, generator: generator).to(model.Device);

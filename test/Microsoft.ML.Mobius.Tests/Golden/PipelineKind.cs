@@ -55,7 +55,7 @@ internal sealed class PipelineKind : GoldenKind
             latents = latents.unsqueeze(2);                                               // of images: one frame
         var settings = new SamplingSettings(
             (int)latents.shape[2], (int)run["height"]!, (int)run["width"]!, 8, (int)run["num_inference_steps"]!, (double)run["guidance_scale"]!,
-            sampler);
+            Sampler: sampler);
         return [.. prompts.Select((prompt, i) => new TextToVideoSampler(model).Generate(
             prompt, (string?)run["negative_prompt"] ?? "", settings, latents.narrow(0, i, 1)))];
     }

@@ -48,7 +48,11 @@ public sealed class TextToVideoModelFileTests
     {
         using var saved = _tiny.Trainer(options => (options.SeedColumnName, options.NegativePromptColumnName) = ("Seed", "Negative"))
             .Fit(_tiny.Clips());
-        saved.Generation = saved.Generation with { SamplingSteps = 3, Sampler = SamplerKind.UniPc, GuidanceScale = 2, NegativePrompt = "dull", Seed = -5, FrameRate = 12 };
+        saved.Generation = saved.Generation with
+        {
+            SamplingSteps = 3, Sampler = SamplerKind.UniPc, GuidanceScale = 2, GuidanceRescale = 0.5, NegativePrompt = "dull", Seed = -5,
+            FrameRate = 12,
+        };
         _tiny.ML.Model.Save(saved, null, Zip);
 
         using var loaded = (TextToVideoTransformer)_tiny.ML.Model.Load(Zip, out var schema);

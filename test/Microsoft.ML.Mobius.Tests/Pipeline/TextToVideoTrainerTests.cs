@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
@@ -215,13 +216,14 @@ public sealed class TextToVideoTrainerTests
             (options.FrameCount, options.Height, options.Width, options.FrameRate) = (0, 18, 0, double.NaN);
             (options.BatchSize, options.LearningRate, options.WeightDecay, options.WarmupSteps) = (0, 0, -1, -1);
             (options.CaptionDropout, options.MaxGradientNorm, options.HeldOutFraction, options.EvaluateEvery) = (1.5, 0, 1, -1);
-            (options.SamplingSteps, options.GuidanceScale) = (0, double.NaN);
+            (options.SamplingSteps, options.Sampler, options.GuidanceScale, options.GuidanceRescale) = (0, (SamplerKind)99, double.NaN, 1.5);
         }));
         foreach (string option in new[]
         {
             "OutputColumnName", "ClipColumnName", "SeedColumnName", "NegativePrompt", "Layout", "TemporalWidthDivisor", "Lateral", "ShortClip",
             "FrameCount", "Height is 18", "multiple of 4", "16 and 20", "Width is 0", "FrameRate", "BatchSize", "LearningRate", "WeightDecay",
-            "WarmupSteps", "CaptionDropout", "MaxGradientNorm", "HeldOutFraction", "EvaluateEvery", "SamplingSteps", "GuidanceScale",
+            "WarmupSteps", "CaptionDropout", "MaxGradientNorm", "HeldOutFraction", "EvaluateEvery", "SamplingSteps", "Sampler is 99", "GuidanceScale",
+            "GuidanceRescale",
         })
             Assert.Contains(option, error.Message);
     }

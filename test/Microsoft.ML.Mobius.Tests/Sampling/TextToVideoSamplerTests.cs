@@ -44,6 +44,15 @@ public sealed class TextToVideoSamplerTests
     }
 
     [TestMethod]
+    public void Generate_GuidanceRescaled_GivesAnotherClip()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        VideoClip Generate(double rescale) => sampler.Generate("a", "", Small with { GuidanceScale = 9, GuidanceRescale = rescale }, 1);
+        Assert.IsFalse(Generate(0).Pixels.Span.SequenceEqual(Generate(1).Pixels.Span));
+    }
+
+    [TestMethod]
     public void Generate_Cancelled_Stops()
     {
         using var model = Tiny.Video();

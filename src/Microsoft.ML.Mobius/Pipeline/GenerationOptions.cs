@@ -46,8 +46,10 @@ public sealed record GenerationOptions
     public string NegativePrompt { get; init; } = "";
 
     /// <summary>Together with the prompt decides a video's noise, in rows that bring no seed of their own; the default is 0.</summary>
-    /// <remarks>The noise's seed is a hash (SHA-256) of this number and the prompt: the same prompt gives the same video in any
-    /// row.</remarks>
+    /// <remarks>
+    /// The noise's seed is a hash (SHA-256) of this number and the prompt: the same prompt gives the same video in any row. Several videos of one
+    /// prompt are several rows, each with a seed of its own.
+    /// </remarks>
     public long Seed { get; init; }
 
     internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, GuidanceRescale, Sampler);

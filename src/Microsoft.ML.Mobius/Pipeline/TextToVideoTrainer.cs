@@ -1,5 +1,6 @@
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
@@ -35,6 +36,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <param name="input">The data; with <see cref="Options.Steps"/> = 0 its columns alone matter.</param>
     /// <returns>The transformer that generates videos. Dispose it to free the model's memory.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
+    /// <exception cref="ArgumentException">The sampler cannot do what the model's scheduler_config.json asks for, or not in so many steps.</exception>
     /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
     /// refused for it; the message names the row. Or a file of the options is damaged or of another kind, or the loss became infinite.</exception>
     /// <exception cref="FileNotFoundException">A file of the options is missing.</exception>
@@ -63,6 +65,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var model = TextToVideoModel.From(image, _options.Architecture(image.UNetConfig), seed, motion);
         try
         {
+            if (SamplerChoice.Problem(_options.Sampler, model.Schedule, _options.SamplingSteps) is { } problem)
+                throw _host.ExceptUserArg(nameof(Options.Sampler), problem);
             foreach (var (file, scale) in _options.Loras)
                 Report(model.ApplyLora(file, scale, forGood: true), channel);
             model.To(device);

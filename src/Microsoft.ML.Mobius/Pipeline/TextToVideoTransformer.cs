@@ -78,7 +78,10 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
 
     /// <summary>How videos are generated. May be set at any time; it is saved with the model.</summary>
     /// <remarks>Views and prediction engines made earlier keep the options that they were made with.</remarks>
-    /// <exception cref="ArgumentException">Options are out of their range; the message names all of them.</exception>
+    /// <exception cref="ArgumentException">
+    /// Options are out of their range; the message names all of them. Or the sampler cannot do what the model's scheduler_config.json asks for, or
+    /// not in so many steps.
+    /// </exception>
     public GenerationOptions Generation
     {
         get => _generation;
@@ -86,6 +89,8 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
         {
             ArgumentNullException.ThrowIfNull(value);
             string[] problems = [.. value.Problems(_model.Factor)];
+            if (problems.Length == 0 && SamplerChoice.Problem(value.Sampler, _model.Schedule, value.SamplingSteps) is { } problem)
+                problems = [problem];
             if (problems.Length > 0)
                 throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(value));
             _generation = value;

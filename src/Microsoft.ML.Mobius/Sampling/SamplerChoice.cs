@@ -32,6 +32,23 @@ internal static class SamplerChoice
         };
     }
 
+    /// <summary>Why a model cannot be sampled so; null if it can.</summary>
+    /// <param name="kind">As in <see cref="Of"/>.</param>
+    /// <param name="schedule">Of the model.</param>
+    /// <param name="steps">Denoising steps.</param>
+    public static string? Problem(SamplerKind? kind, NoiseSchedule schedule, int steps)
+    {
+        try
+        {
+            _ = Of(kind, schedule.Config).Timesteps(schedule, steps);
+            return null;
+        }
+        catch (Exception e) when (e is NotSupportedException or InvalidDataException or ArgumentOutOfRangeException)
+        {
+            return e.Message;
+        }
+    }
+
     /// <summary>The method of a class of diffusers; null if it is none of ours.</summary>
     public static SamplerKind? Named(string className) => className switch
     {

@@ -229,6 +229,15 @@ public sealed class TextToVideoTrainerTests
     }
 
     [TestMethod]
+    public void Fit_MoreStepsThanTheSamplerTakes_ThrowsBeforeItTrains()
+    {
+        var steps = new Steps();
+        var trainer = _tiny.Trainer(options => (options.Sampler, options.SamplingSteps, options.Progress) = (SamplerKind.Lcm, 51, steps));
+        Assert.Contains("1 to 50", Assert.Throws<ArgumentException>(() => trainer.Fit(_tiny.Clips())).Message);
+        Assert.IsEmpty(steps.Seen);
+    }
+
+    [TestMethod]
     public void Constructor_IdentityLateralOfAnotherWidth_Throws()
         => Assert.Contains("Identity", Assert.ThrowsExactly<ArgumentException>(() => _tiny.Trainer(
             options => (options.Lateral, options.TemporalWidthDivisor) = (Lateral.Identity, 2))).Message);

@@ -1,4 +1,5 @@
 using Microsoft.ML.Data;
+using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Tests.Pipeline;
@@ -160,6 +161,16 @@ public sealed class TextToVideoTransformerTests
         foreach (string part in new[] { "Width is 17", "16 and 20", "SamplingSteps", "GuidanceScale" })
             Assert.Contains(part, error.Message);
         Assert.AreEqual(16, transformer.Generation.Width);
+    }
+
+    [TestMethod]
+    public void Generation_MoreStepsThanTheSamplerTakes_IsRefused()
+    {
+        using var transformer = _tiny.Untrained();
+        var before = transformer.Generation;
+        Assert.Contains("1 to 50", Assert.ThrowsExactly<ArgumentException>(
+            () => transformer.Generation = before with { Sampler = SamplerKind.Lcm, SamplingSteps = 51 }).Message);
+        Assert.AreEqual(before, transformer.Generation);
     }
 
     [TestMethod]

@@ -13,8 +13,27 @@ internal static class Words
         man woman boy girl baby person people animated sticker video drawing picture photo small big old new good bad fast slow hot cold
         """;
 
+    private static readonly double[] s_thirds = [0.2, 0.5, 0.8];
+
+    /// <summary>Where in a picture a place is, as a caption says it: "at the top left", "on the right", "in the middle", ...</summary>
+    /// <param name="x">From the left, 0 to 1.</param>
+    /// <param name="y">From the top, 0 to 1.</param>
+    public static string PlaceOf(double x, double y)
+    {
+        const double Third = 0.4;
+        string side = x < Third ? "left" : x > 1 - Third ? "right" : "", height = y < Third ? "top" : y > 1 - Third ? "bottom" : "";
+        return (side, height) switch
+        {
+            ("", "") => "in the middle",
+            (_, "") => $"on the {side}",
+            ("", _) => $"at the {height}",
+            _ => $"at the {height} {side}",
+        };
+    }
+
     public static IEnumerable<string> Captions()
         => Samples.Shapes.ShapeSpec.Trained.Select(combination => combination.Caption)
             .Concat(Common.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).SelectMany(word => Enumerable.Repeat(word, 4)))
+            .Concat(from x in s_thirds from y in s_thirds from _ in Enumerable.Range(0, 10) select PlaceOf(x, y))
             .Concat(Enumerable.Repeat("an animated sticker of a sticker", 20));
 }

@@ -9,6 +9,8 @@ namespace Microsoft.ML.Mobius.Models;
 /// </summary>
 internal sealed partial class ComponentConfig
 {
+    private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
+
     private readonly string _name;
 
     private ComponentConfig(string name, JsonObject json) => (_name, Json) = (name, json);
@@ -27,11 +29,11 @@ internal sealed partial class ComponentConfig
             throw new FileNotFoundException($"{name} is missing in the model folder '{folder}'.", path);
         try
         {
-            var json = JsonNode.Parse(Infinities().Replace(File.ReadAllText(path), "null")) as JsonObject ?? throw new JsonException("an object is expected");
-            _ = json.Count;                                                               // a key that is there twice is found now
+            string text = Infinities().Replace(File.ReadAllText(path), "null");
+            var json = JsonNode.Parse(text, documentOptions: s_strict) as JsonObject ?? throw new JsonException("an object is expected");
             return new ComponentConfig(name, json);
         }
-        catch (Exception e) when (e is JsonException or ArgumentException)
+        catch (JsonException e)
         {
             throw new InvalidDataException($"{name} cannot be read: {e.Message}", e);
         }

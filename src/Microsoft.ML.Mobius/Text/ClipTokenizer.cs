@@ -164,7 +164,7 @@ internal sealed class ClipTokenizer
             return null;
         try
         {
-            var document = JsonDocument.Parse(File.ReadAllBytes(path));
+            var document = JsonDocument.Parse(File.ReadAllText(path));
             return document.RootElement.ValueKind == JsonValueKind.Object ? document : throw new JsonException("An object is expected.");
         }
         catch (JsonException e)

@@ -157,30 +157,50 @@ public sealed class ModelFolderTests
     }
 
     [TestMethod]
-    [DataRow(1)]
-    [DataRow(2)]
-    [DataRow(3)]
-    public void Open_MutatedConfigs_LoadOrAreRefused(int seed)
+    public void Open_TwoHundredDamagedConfigs_LoadsOrRefuses() => OpenDamaged(0, 200);
+
+    [TestMethod, TestCategory("Heavy")]
+    public void Open_TenThousandDamagedConfigs_LoadsOrRefuses() => OpenDamaged(200, 10_000);
+
+    /// <summary>Another exception than those of bad input, a hang, or memory beyond the size of the folder and 64 MB, is a failure.</summary>
+    private void OpenDamaged(int first, int count)
     {
         string folder = _folders.Video();
-        var random = new Random(seed);
         string[] files = [.. Directory.EnumerateFiles(folder, "*.json", SearchOption.AllDirectories).Where(file => !file.EndsWith("vocab.json")).Order()];
-        for (int i = 0; i < 60; i++)
+        long bound = (64 << 20) + Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Sum(file => new FileInfo(file).Length);
+        ModelFolders.Open(folder).Dispose();                                              // what is loaded once is not of the first file
+        int refused = 0;
+        var wrong = new List<string>();
+        for (int i = first; i < first + count && wrong.Count < 5; i++)
         {
-            string file = files[random.Next(files.Length)];
-            byte[] before = File.ReadAllBytes(file), changed = (byte[])before.Clone();
-            for (int k = random.Next(1, 4); k > 0; k--)
-                changed[random.Next(changed.Length)] = (byte)"0123456789-.,:[]{}\"entf \n\0"[random.Next(26)];
-            File.WriteAllBytes(file, changed);
-            try
+            string file = files[i % files.Length];
+            byte[] before = File.ReadAllBytes(file), damaged = Mutation.Of(before, new Random(i));
+            File.WriteAllBytes(file, damaged);
+            var clock = System.Diagnostics.Stopwatch.StartNew();
+            long taken = PeakMemory.During(() =>
             {
-                ModelFolders.Open(folder).Dispose();
-            }
-            catch (Exception e) when (e is InvalidDataException or IOException or WeightMismatchException)
-            {
-            }
+                try
+                {
+                    ModelFolders.Open(folder).Dispose();
+                }
+                catch (Exception e) when (e is InvalidDataException or IOException or WeightMismatchException)
+                {
+                    refused++;
+                }
+                catch (Exception e)
+                {
+                    wrong.Add($"{i} {file}: {e}\n{System.Text.Encoding.UTF8.GetString(damaged)}");
+                }
+            });
+            if (taken > bound)
+                wrong.Add($"{i} {file}: {taken} bytes taken\n{System.Text.Encoding.UTF8.GetString(damaged)}");
+            if (clock.Elapsed > TimeSpan.FromSeconds(30))
+                wrong.Add($"{i} {file}: {clock.Elapsed}\n{System.Text.Encoding.UTF8.GetString(damaged)}");
             File.WriteAllBytes(file, before);
         }
+        Assert.IsEmpty(wrong, string.Join('\n', wrong));
+        Assert.IsTrue(refused > count / 4 && refused < count * 99 / 100, $"{refused} of {count} refused.");
+        Console.WriteLine($"{count} configs, {refused} refused.");
     }
 
     [TestMethod]

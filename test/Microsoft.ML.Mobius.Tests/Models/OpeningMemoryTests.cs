@@ -37,12 +37,10 @@ public sealed class OpeningMemoryTests
             Assert.Inconclusive("The peak of a process's memory can be reset on Linux only.");
         string folder = Write(stored, width);
         GC.Collect();
-        File.WriteAllText("/proc/self/clear_refs", "5");                                  // the peak starts anew from here
-        long before = Status("VmRSS");
         var clock = Stopwatch.StartNew();
-        var image = PretrainedModel.From(folder, null).Open();
+        TextToImageModel image = null!;
+        long peak = PeakMemory.During(() => image = PretrainedModel.From(folder, null).Open());
         double seconds = clock.Elapsed.TotalSeconds;
-        long peak = Status("VmHWM") - before;
         long size = 4 * image.Loaded.Sum(part => part.Loaded.Parameters);
         ModelFolders.Free(image);
         string line = string.Create(CultureInfo.InvariantCulture,
@@ -101,8 +99,4 @@ public sealed class OpeningMemoryTests
             set_default_device(device);
         }
     }
-
-    /// <summary>A number of bytes that the system tells of this process.</summary>
-    private static long Status(string key)
-        => 1024 * long.Parse(File.ReadLines("/proc/self/status").Single(line => line.StartsWith(key + ":")).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1]);
 }

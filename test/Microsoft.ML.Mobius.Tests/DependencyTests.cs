@@ -20,7 +20,7 @@ public sealed partial class DependencyTests
         ["Diffusion"] = ["Torch"],
         ["Models"] = ["Autoencoder", "Diffusion", "Text", "Torch", "UNet", "Weights"],
         ["Sampling"] = ["Diffusion", "Models", "Torch", "Video"],
-        ["Training"] = ["Diffusion", "Models", "Torch", "Video"],
+        ["Training"] = ["Diffusion", "Files", "Models", "Torch", "Video", "Weights"],
         ["Pipeline"] = ["Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
     };
 

@@ -36,13 +36,15 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <returns>The transformer that generates videos. Dispose it to free the model's memory.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
     /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
-    /// refused for it; the message names the row. Or a file of the options is damaged or of another kind, or the loss became infinite.</exception>
+    /// refused for it; the message names the row. Or a file of the options, or every checkpoint to resume from, is damaged, or the loss became infinite.</exception>
     /// <exception cref="FileNotFoundException">A file of the options is missing.</exception>
     /// <exception cref="WeightMismatchException">The motion modules or a LoRA were made for another model.</exception>
-    /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, or the GPU that was asked for is not
-    /// there.</exception>
+    /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there, or
+    /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run.</exception>
+    /// <exception cref="IOException">Checkpoints cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="Weights.WeightMismatchException">The pretrained model's weights are not those that its configs describe.</exception>
-    /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled.</exception>
+    /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
+    /// checkpoint written where they are kept.</exception>
     public TextToVideoTransformer Fit(IDataView input)
     {
         _host.CheckValue(input, nameof(input));
@@ -140,7 +142,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                     $"Step {at.Step} of {at.Steps}: loss {at.Loss:F4}, {at.StepsPerSecond:F2} steps/s, {at.Remaining:hh\\:mm\\:ss} to go."));
             _options.Progress?.Report(at);
             CheckAlive();
-        }, _options.CancellationToken);
+        }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message));
 
         if (history.HeldOut is [var first, .., var final])
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));

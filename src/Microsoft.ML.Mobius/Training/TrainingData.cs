@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
@@ -12,12 +14,18 @@ namespace Microsoft.ML.Mobius.Training;
 internal sealed class TrainingData(TextToVideoModel model) : IDisposable
 {
     private readonly List<(string Caption, Tensor Mean, Tensor Deviation)> _clips = [];
+    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     public int Count => _clips.Count;
+
+    /// <summary>Tells these captions and pixels, in this order, from others.</summary>
+    public string Hash => Convert.ToHexStringLower(_hash.GetCurrentHash())[..16];
 
     /// <summary>Encodes a clip; its size in frames and pixels must be that of the others.</summary>
     public void Add(string caption, VideoClip clip)
     {
+        _hash.AppendData(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{clip.FrameCount} {clip.Height} {clip.Width} {caption.Length} {caption}")));
+        _hash.AppendData(clip.Pixels.Span);
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         var frames = tensor(clip.Pixels.Span.ToArray(), device: model.Device).reshape(clip.FrameCount, clip.Height, clip.Width, 3)
@@ -48,5 +56,6 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
             deviation.Dispose();
         }
         _clips.Clear();
+        _hash.Dispose();
     }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Training;
@@ -15,94 +16,140 @@ internal sealed class TrainingLoop
     private readonly TextToVideoModel _model;
     private readonly TrainingData _data;
     private readonly TrainingSettings _settings;
-    private readonly Generator _generator;
-    private readonly Random _random;
+    private readonly TrainingRandom _random;
 
     private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings)
     {
         (_model, _data, _settings) = (model, data, settings);
-        _generator = new Generator((ulong)settings.Seed, CPU);
-        _random = new Random(HashCodeOf(settings.Seed));
+        _random = new TrainingRandom(settings.Seed);
     }
 
-    /// <summary>Trains; the model has the result when it returns.</summary>
+    /// <summary>Trains; the model has the result when it returns: the trained weights, or their average where one is kept.</summary>
     /// <param name="model">Moved in place: the temporal half alone.</param>
     /// <param name="data">At least one clip.</param>
     /// <param name="settings">How.</param>
     /// <param name="progress">Called after every step.</param>
-    /// <param name="token">Stops between two steps.</param>
-    public static TrainingHistory Run(
-        TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null, CancellationToken token = default)
+    /// <param name="say">Told what was saved and resumed.</param>
+    /// <param name="warn">Told which checkpoints are damaged.</param>
+    /// <param name="token">Stops between two steps, after a checkpoint where they are kept.</param>
+    public static TrainingHistory Run(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null,
+        CancellationToken token = default, Action<string>? say = null, Action<string>? warn = null)
     {
         var loop = new TrainingLoop(model, data, settings);
-        using (loop._generator)
-            return loop.Run(progress, token);
+        using var state = new TrainingState(model.UNet.Temporal, settings);
+        Checkpoints? checkpoints = settings.Checkpoints is { } kept
+            ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say ?? (_ => { }), warn ?? (_ => { })) : null;
+        checkpoints?.Begin(state);
+        return loop.Run(state, checkpoints, progress, token);
     }
 
-    private TrainingHistory Run(Action<TrainingProgress>? progress, CancellationToken token)
+    private TrainingHistory Run(TrainingState state, Checkpoints? checkpoints, Action<TrainingProgress>? progress, CancellationToken token)
     {
-        int[] order = [.. Enumerable.Range(0, _data.Count)];
-        _random.Shuffle(order);
+        int[] clips = [.. Enumerable.Range(0, _data.Count)];
+        _random.Split().Shuffle(clips);
         int heldOutCount = Math.Min((int)Math.Round(_data.Count * _settings.HeldOutFraction), _data.Count - 1);
-        int[] trained = order[heldOutCount..];
-        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, order[..heldOutCount], _settings.Seed);
+        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, clips[..heldOutCount], _settings.Seed);
+        var order = new ClipOrder(clips[heldOutCount..], _random);
 
-        var parameters = _model.UNet.Temporal.parameters().ToList();
-        using var optimizer = optim.AdamW(parameters, lr: _settings.LearningRate, weight_decay: _settings.WeightDecay);
-        var losses = new List<LossPoint>();
-        var heldOutLosses = new List<LossPoint>();
         var clock = Stopwatch.StartNew();
-        void MeasureHeldOut(int step)
+        double before = state.Seconds, untimed = 0;
+        int resumed = state.Step;
+        void Save()
         {
-            if (heldOut is not null)
-                heldOutLosses.Add(new LossPoint(step, heldOut.Measure(token)));
+            state.Seconds = before + clock.Elapsed.TotalSeconds;
+            checkpoints?.Save(state);
         }
 
-        MeasureHeldOut(0);
-        double untimed = clock.Elapsed.TotalSeconds;
-        var batches = Batches(trained).GetEnumerator();
-        _model.UNet.Temporal.train();
+        void MeasureHeldOut()
+        {
+            int step = state.Step;
+            bool isDue = step == 0 || step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0);
+            if (heldOut is null || !isDue || (state.HeldOut is [.., var last] && last.Step == step))
+                return;
+            double begun = clock.Elapsed.TotalSeconds;
+            state.AddHeldOut(Measure(heldOut, state, token));
+            untimed += clock.Elapsed.TotalSeconds - begun;
+        }
+
         try
         {
-            for (int step = 1; step <= _settings.Steps; step++)
+            MeasureHeldOut();
+            while (state.Step < _settings.Steps)
             {
                 token.ThrowIfCancellationRequested();
-                batches.MoveNext();
-                foreach (var group in optimizer.ParamGroups)
-                    group.LearningRate = _settings.LearningRateAt(step);
-
+                double learningRate = _settings.LearningRateAt(state.Step + 1);
                 using (NewDisposeScope())
-                {
-                    optimizer.zero_grad();
-                    double loss = Backward(batches.Current);
-                    nn.utils.clip_grad_norm_(parameters, _settings.MaxGradientNorm);
-                    if (!double.IsFinite(loss))
-                        throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
-                            + string.Join(", ", batches.Current.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
-                    optimizer.step();
-                    losses.Add(new LossPoint(step, loss));
-                }
-
-                double rate = step / (clock.Elapsed.TotalSeconds - untimed);
-                progress?.Invoke(new TrainingProgress(step, _settings.Steps, losses[^1].Loss, _settings.LearningRateAt(step), rate,
-                    TimeSpan.FromSeconds((_settings.Steps - step) / rate), ProcessMemory.Peak()));
-                if (step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0))
-                {
-                    double before = clock.Elapsed.TotalSeconds;
-                    _model.UNet.Temporal.eval();
-                    MeasureHeldOut(step);
-                    _model.UNet.Temporal.train();
-                    untimed += clock.Elapsed.TotalSeconds - before;
-                }
+                    state.Advance(Gradients(state, order), learningRate);
+                double rate = (state.Step - resumed) / (clock.Elapsed.TotalSeconds - untimed);
+                progress?.Invoke(new TrainingProgress(state.Step, _settings.Steps, state.Losses[^1].Loss, learningRate, rate,
+                    TimeSpan.FromSeconds((_settings.Steps - state.Step) / rate), ProcessMemory.Peak()));
+                MeasureHeldOut();
+                if (state.Step == _settings.Steps || checkpoints?.IsDue(state.Step) == true)
+                    Save();
             }
+        }
+        catch (OperationCanceledException)
+        {
+            Save();
+            throw;
         }
         finally
         {
             _model.UNet.Temporal.eval();
-            foreach (var parameter in parameters)
-                parameter.grad = null;                                                    // or one would stay beside every weight
+            Forget(state.Parameters);                                                     // or a gradient would stay beside every weight
         }
-        return new TrainingHistory(losses, heldOutLosses, clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
+        state.Average?.Swap();
+        return new TrainingHistory(state.Losses, state.HeldOut, before + clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
+    }
+
+    /// <summary>The held-out loss of what would be the result now.</summary>
+    private double Measure(HeldOutLoss heldOut, TrainingState state, CancellationToken token)
+    {
+        _model.UNet.Temporal.eval();
+        state.Average?.Swap();
+        try
+        {
+            return heldOut.Measure(token);
+        }
+        finally
+        {
+            state.Average?.Swap();
+        }
+    }
+
+    /// <summary>Gives the parameters the clipped gradients of the next step: the mean over its batches. Gives the loss, the mean over them, too.</summary>
+    /// <remarks>
+    /// The batches' gradients are summed here, in order, and not where libtorch keeps them: there the two halves of a batch add to what is
+    /// there one after the other, in an order left to chance.
+    /// </remarks>
+    private double Gradients(TrainingState state, ClipOrder order)
+    {
+        _model.UNet.Temporal.train();
+        int batches = _settings.GradientAccumulationSteps, step = state.Step + 1;
+        var sums = new Tensor?[state.Parameters.Count];
+        double loss = 0;
+        for (long number = (long)state.Step * batches; number < (long)step * batches; number++)
+        {
+            Forget(state.Parameters);
+            int[] clips = order.Batch(number, _settings.BatchSize);
+            double one = Backward(clips, number);
+            if (!double.IsFinite(one))
+                throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
+                    + string.Join(", ", clips.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
+            loss += one / batches;
+            using var _ = no_grad();
+            foreach (var (i, parameter) in state.Parameters.Index())
+                if (batches > 1 && parameter.grad is { } gradient)
+                    sums[i] = sums[i] is { } sum ? gradient.add_(sum) : gradient;
+        }
+        nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm);
+        return loss;
+    }
+
+    private static void Forget(IEnumerable<Parameter> parameters)
+    {
+        foreach (var parameter in parameters)
+            parameter.grad = null;
     }
 
     /// <summary>
@@ -113,12 +160,18 @@ internal sealed class TrainingLoop
     /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
     /// either way, to the bit.
     /// </remarks>
-    private double Backward(int[] clips)
+    private double Backward(int[] clips, long number)
     {
-        var latents = _data.Latents(clips, _generator);                                   // [B, c, F, h, w]
-        var noise = randn(latents.shape, generator: _generator).to(_model.Device);
-        int[] t = [.. clips.Select(_ => _random.Next(_model.Schedule.Steps))];
-        var text = _model.EncodeText([.. clips.Select(i => _random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
+        using var scope = NewDisposeScope();
+        using var generator = _random.Noise(number);
+        var random = _random.Batch(number);
+        var latents = _data.Latents(clips, generator);                                    // [B, c, F, h, w]
+        var noise = randn(latents.shape, generator: generator);
+        if (_settings.OffsetNoise > 0)
+            noise = WithOffset(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
+        noise = noise.to(_model.Device);
+        int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
+        var text = _model.EncodeText([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
         var (noisy, target) = (_model.Schedule.AddNoise(latents, noise, t), _model.Schedule.Target(latents, noise, t));
         var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
 
@@ -127,7 +180,7 @@ internal sealed class TrainingLoop
             using var scope = NewDisposeScope();
             var predicted = _model.UNet.call(noisy[part], steps[part], text[part]);
             var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
-            (squares * weights[part]).sum().div(clips.Length).backward();
+            (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps).backward();
             return squares.sum().item<float>() / clips.Length;
         }
 
@@ -137,33 +190,16 @@ internal sealed class TrainingLoop
         return first + second;
     }
 
+    /// <summary>ε + s o: every channel of a clip is a little brighter or darker in all its frames, or means would hardly be learnt (Guttenberg 2023).</summary>
+    /// <param name="noise">ε, [B, c, F, h, w].</param>
+    /// <param name="offset">o, standard normal, [B, c, 1, 1, 1].</param>
+    /// <param name="strength">s.</param>
+    internal static Tensor WithOffset(Tensor noise, Tensor offset, double strength) => noise + strength * offset;
+
     private float Weight(int t) => (float)(_settings.LossWeighting switch
     {
         LossWeighting.Velocity => _model.Schedule.VelocityWeight(t),
         LossWeighting.MinSnr => _model.Schedule.MinSnrWeight(t, gamma: 5),
         _ => 1,
     });
-
-    /// <summary>Batches without end: every clip once per epoch, in a new order each time; a batch may run over into the next epoch.</summary>
-    private IEnumerable<int[]> Batches(int[] clips)
-    {
-        var order = (int[])clips.Clone();
-        int at = order.Length;
-        while (true)
-        {
-            var batch = new int[_settings.BatchSize];
-            for (int i = 0; i < batch.Length; i++)
-            {
-                if (at == order.Length)
-                {
-                    _random.Shuffle(order);
-                    at = 0;
-                }
-                batch[i] = order[at++];
-            }
-            yield return batch;
-        }
-    }
-
-    private static int HashCodeOf(long seed) => unchecked((int)seed ^ (int)(seed >> 32));
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -24,9 +25,14 @@ internal sealed class TrainingKind : GoldenKind
         CheckFirstStep(golden, schedule, zero, tolerances, findings);
 
         CheckWeights(golden, config, findings);
-        foreach (var (prefix, what) in new[] { ("offset.", "offset noise"), ("perturb.", "input perturbation") })
-            if (golden.Io.Keys.Any(key => key.StartsWith(prefix, StringComparison.Ordinal)))
-                findings.NotYet(what);
+        if (golden.Io.TryGetValue("offset.result_bc", out var moved))
+        {
+            using var scope = NewDisposeScope();
+            findings.Within("offset.result_bc", moved, TrainingLoop.WithOffset(
+                golden.Io["offset.noise"], golden.Io["offset.rand_bc"], golden.Io["offset.strength"].item<float>()), 1e-6);
+        }
+        if (golden.Io.Keys.Any(key => key.StartsWith("perturb.", StringComparison.Ordinal)))
+            findings.NotYet("input perturbation");
     }
 
     private static void Run(

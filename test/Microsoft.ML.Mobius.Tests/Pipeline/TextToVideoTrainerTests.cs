@@ -216,12 +216,16 @@ public sealed class TextToVideoTrainerTests
             (options.BatchSize, options.LearningRate, options.WeightDecay, options.WarmupSteps) = (0, 0, -1, -1);
             (options.CaptionDropout, options.MaxGradientNorm, options.HeldOutFraction, options.EvaluateEvery) = (1.5, 0, 1, -1);
             (options.SamplingSteps, options.GuidanceScale) = (0, double.NaN);
+            (options.GradientAccumulationSteps, options.LearningRateSchedule, options.OffsetNoise, options.EmaDecay) = (0, (LearningRateSchedule)9, -1, 1);
+            (options.CheckpointFolder, options.CheckpointEvery, options.CheckpointMinutes, options.CheckpointsKept) = (" ", -1, double.NaN, 0);
         }));
         foreach (string option in new[]
         {
             "OutputColumnName", "ClipColumnName", "SeedColumnName", "NegativePrompt", "Layout", "TemporalWidthDivisor", "Lateral", "ShortClip",
             "FrameCount", "Height is 18", "multiple of 4", "16 and 20", "Width is 0", "FrameRate", "BatchSize", "LearningRate", "WeightDecay",
             "WarmupSteps", "CaptionDropout", "MaxGradientNorm", "HeldOutFraction", "EvaluateEvery", "SamplingSteps", "GuidanceScale",
+            "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay",
+            "CheckpointFolder", "CheckpointEvery", "CheckpointMinutes", "CheckpointsKept",
         })
             Assert.Contains(option, error.Message);
     }
@@ -249,6 +253,40 @@ public sealed class TextToVideoTrainerTests
         Assert.ThrowsExactly<OperationCanceledException>(() => _tiny.Trainer(options =>
             (options.Progress, options.CancellationToken, options.Steps) = (steps, cancel.Token, 100)).Fit(_tiny.Clips()));
         Assert.HasCount(1, steps.Seen);
+    }
+
+    [TestMethod]
+    public void Constructor_ResumeWithoutFolder_Throws()
+        => Assert.Contains("Resume", Assert.ThrowsExactly<ArgumentException>(() => _tiny.Trainer(options => options.Resume = true)).Message);
+
+    [TestMethod]
+    public void Fit_StoppedAndResumed_GivesTheModelOfAnUninterruptedRun()
+    {
+        using var folder = new TempFolder();
+        using var cancel = new CancellationTokenSource();
+        var steps = new Steps
+        {
+            At = progress =>
+            {
+                if (progress.Step == 2)
+                    cancel.Cancel();
+            },
+        };
+        VideoClip Video(Action<TextToVideoTrainer.Options>? change = null)
+        {
+            using var transformer = _tiny.Trainer(options =>
+            {
+                (options.Steps, options.LearningRate) = (4, 0.1);
+                change?.Invoke(options);
+            }).Fit(_tiny.Clips());
+            Assert.HasCount(4, transformer.History.Losses);
+            return TinyPipeline.Videos(transformer.Transform(_tiny.Prompts("a"))).Single();
+        }
+
+        Assert.ThrowsExactly<OperationCanceledException>(() => Video(
+            options => (options.CheckpointFolder, options.Progress, options.CancellationToken) = (folder.Path, steps, cancel.Token)));
+        TinyPipeline.AssertSame(Video(), Video(options => (options.CheckpointFolder, options.Resume) = (folder.Path, true)));
+        Assert.IsTrue(_tiny.Logged("Info", "Resumed after step 2"));
     }
 
     [TestMethod]

@@ -113,12 +113,58 @@ public sealed class TrainingLoopTests
     }
 
     [TestMethod]
-    public void LearningRateAt_Steps_WarmsUpAndFalls()
+    public void Run_GradientAccumulation_TakesSoManyBatchesPerStep()
     {
-        var settings = new TrainingSettings { Steps = 100, WarmupSteps = 10, LearningRate = 2 };
-        Assert.AreEqual(0.2, settings.LearningRateAt(1), 1e-12);
-        Assert.AreEqual(2 * 0.5 * (1 + Math.Cos(Math.PI * 0.09)), settings.LearningRateAt(10), 1e-12);
-        Assert.AreEqual(1, settings.LearningRateAt(51), 1e-12);
-        Assert.IsTrue(settings.LearningRateAt(100) is > 0 and < 0.001);
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        var settings = ThreeSteps with { GradientAccumulationSteps = 2, HeldOutFraction = 0, WarmupSteps = 0, LearningRate = 1e-30 };
+        var accumulated = TrainingLoop.Run(model, data, settings).Losses;
+        var single = TrainingLoop.Run(model, data, settings with { Steps = 6, GradientAccumulationSteps = 1 }).Losses;
+        Assert.HasCount(3, accumulated);
+        for (int step = 0; step < 3; step++)
+            Assert.AreEqual((single[2 * step].Loss + single[2 * step + 1].Loss) / 2, accumulated[step].Loss, 1e-6);
+    }
+
+    [TestMethod]
+    public void Run_Average_IsWhatIsMeasuredAndLeft()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        using var plain = Tiny.Video();
+        var settings = ThreeSteps with { EmaDecay = 0.9, LearningRate = 1e-2 };
+        var averaged = TrainingLoop.Run(model, data, settings);
+        var trained = TrainingLoop.Run(plain, data, settings with { EmaDecay = 0 });
+
+        CollectionAssert.AreEqual(trained.Losses.ToArray(), averaged.Losses.ToArray(), "The average changes the training.");
+        Assert.AreEqual(trained.HeldOut[0], averaged.HeldOut[0]);
+        Assert.AreNotEqual(trained.HeldOut[^1], averaged.HeldOut[^1]);
+        using var heldOut = new HeldOutLoss(model, data, HeldOutClips(data, settings), settings.Seed);
+        Assert.AreEqual(averaged.HeldOut[^1].Loss, heldOut.Measure(CancellationToken.None), 1e-6);
+    }
+
+    [TestMethod]
+    public void Run_OffsetNoise_ChangesTheLosses()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        double First(double offset) => TrainingLoop.Run(model, data, ThreeSteps with { Steps = 1, LearningRate = 1e-30, OffsetNoise = offset }).Losses[0].Loss;
+        Assert.AreEqual(First(0), First(0));
+        Assert.AreNotEqual(First(0), First(0.5));
+    }
+
+    [TestMethod]
+    public void WithOffset_EveryFrame_IsMovedAlike()
+    {
+        using var scope = NewDisposeScope();
+        var (noise, offset) = (randn([2, 4, 3, 5, 5]), randn([2, 4, 1, 1, 1]));
+        var moved = TrainingLoop.WithOffset(noise, offset, 0.1) - noise;
+        Assert.IsTrue(Close.Apart(moved, 0.1 * offset.expand_as(noise)) < 1e-6);
+    }
+
+    private static int[] HeldOutClips(TrainingData data, TrainingSettings settings)
+    {
+        int[] clips = [.. Enumerable.Range(0, data.Count)];
+        new TrainingRandom(settings.Seed).Split().Shuffle(clips);
+        return clips[..(int)Math.Round(data.Count * settings.HeldOutFraction)];
     }
 }

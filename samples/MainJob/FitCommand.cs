@@ -30,6 +30,8 @@ internal static class FitCommand
             // A drawn clip shows its whole motion in one second, whatever the number of frames.
             FrameRate = settings is { Clips: null, Frames: { } frames } ? frames * ShapeSpec.FrameRate / ShapeSpec.FrameCount : ShapeSpec.FrameRate,
             Seed = settings.Seed,
+            CheckpointFolder = settings.Checkpoints,
+            Resume = settings.Resume,
             Progress = new ProgressLine(),
             CancellationToken = interrupt,
         };

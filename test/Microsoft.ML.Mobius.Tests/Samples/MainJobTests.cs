@@ -61,6 +61,9 @@ public sealed class MainJobTests
     public void Fit_UnknownLayout_SaysWhichAreKnown() => Fails(["'sideways'", "stream-parallel"], "fit", "--layout", "sideways");
 
     [TestMethod]
+    public void Fit_ResumeWithoutCheckpoints_SaysWhatIsMissing() => Fails(["--checkpoints"], "fit", "--resume");
+
+    [TestMethod]
     public void Fit_NoFfmpegOnThePath_SaysHowToInstallIt()
     {
         var (exitCode, _, error) = SecondProcess.Run(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job: fine-tunes on captioned clips, then generates videos with the saved model in a second process.
 #
-#   build/run.sh [--prompts FILE] [--clips FOLDER] [--model FOLDER] [--layout stream-parallel|layer-parallel|serial] [--steps N]
+#   build/run.sh [--prompts FILE] [--clips FOLDER] [--model PATH] [--layout stream-parallel|layer-parallel|serial] [--steps N]
 #                [--frames N] [--seed N] [--checkpoints FOLDER [--resume]] [--out FOLDER]
 #
 # The README describes the options and what is written.

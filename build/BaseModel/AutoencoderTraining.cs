@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Autoencoder;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -16,10 +17,11 @@ internal static class AutoencoderTraining
         using var optimizer = optim.AdamW(autoencoder.parameters(), lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0);
         var clock = System.Diagnostics.Stopwatch.StartNew();
         double recent = 0;
+        var schedule = new TrainingSettings { Steps = steps, LearningRate = learningRate, WarmupSteps = 100 };
         for (int step = 1; step <= steps; step++)
         {
             using var scope = NewDisposeScope();
-            double rate = learningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+            double rate = schedule.LearningRateAt(step);
             foreach (var group in optimizer.ParamGroups)
                 group.LearningRate = rate;
 
@@ -66,11 +68,12 @@ internal static class AutoencoderTraining
             .Select(p => p.parameter).ToList();
         using var optimizer = optim.AdamW(parameters, lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0);
         double recent = 0;
+        var schedule = new TrainingSettings { Steps = steps, LearningRate = learningRate, WarmupSteps = 20 };
         for (int step = 1; step <= steps; step++)
         {
             using var scope = NewDisposeScope();
             foreach (var group in optimizer.ParamGroups)
-                group.LearningRate = learningRate * Math.Min(1, step / 20.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+                group.LearningRate = schedule.LearningRateAt(step);
             var x = images.Next(16);
             Tensor z;
             using (no_grad())

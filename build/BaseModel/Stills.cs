@@ -28,8 +28,7 @@ internal static class Stills
 
     /// <summary>
     /// A shape, caught as a photograph catches a moving thing: with room ahead of it. So every second frame is the first of its clip, and the motion
-    /// words of a caption say as much about the still as its other words: a text encoder that has no need to tell left from right does not learn it,
-    /// and the frozen text states are all that a video model will know of them. One caption in four has no motion words.
+    /// words of a caption say something about the still. One caption in four has none.
     /// </summary>
     private static string Shape(Random random, byte[] pixels)
     {

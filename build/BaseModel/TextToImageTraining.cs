@@ -3,6 +3,7 @@ using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
 using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -11,13 +12,12 @@ namespace Microsoft.ML.Mobius.BaseModel;
 
 /// <summary>
 /// Trains text encoder and U-Net together, from nothing, on the latents of stills: epsilon loss weighted as the velocity, AdamW, cosine schedule, averaged
-/// weights. Beside it the text encoder learns to say which words it has read, as the contrastive training of CLIP makes it: stills alone have no use for
-/// some of them, as left and right, and a video model has to learn those from the text states as they are.
+/// weights.
 /// </summary>
 internal static class TextToImageTraining
 {
     private const int BatchSize = 64, EncodeBatch = 32;
-    private const double CaptionDropout = 0.1, AverageDecay = 0.995, WordsWeight = 0.01;
+    private const double CaptionDropout = 0.1, AverageDecay = 0.995;
 
     /// <summary>A model of the base's architecture with first weights.</summary>
     public static TextToImageModel Start(AutoencoderKl autoencoder, ClipTokenizer tokenizer)
@@ -60,35 +60,34 @@ internal static class TextToImageTraining
         long[] unconditional = model.Tokenizer.Encode("").Ids;
         var parameters = model.TextEncoder.parameters().Concat(model.UNet.parameters()).ToList();
         var averages = parameters.Select(p => p.detach().clone().DetachFromDisposeScope()).ToList();
-        // The directions are fixed, and of length 1, so that it is the text states that come apart.
-        using var directions = nn.functional.normalize(randn(model.Tokenizer.VocabularySize, model.TextEncoder.Config.HiddenSize), dim: 1);
         using var optimizer = optim.AdamW(parameters, lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0.01);
         var random = new Random(seed);
         var clock = System.Diagnostics.Stopwatch.StartNew();
         double recent = 1;
+        var schedule = new TrainingSettings { Steps = steps, LearningRate = learningRate, WarmupSteps = 100 };
         for (int step = 1; step <= steps; step++)
         {
             using var scope = NewDisposeScope();
             foreach (var group in optimizer.ParamGroups)
-                group.LearningRate = learningRate * Math.Min(1, step / 100.0) * (0.5 + 0.5 * Math.Cos(Math.PI * step / steps)) + 1e-6;
+                group.LearningRate = schedule.LearningRateAt(step);
 
             long[] picks = [.. Enumerable.Range(0, BatchSize).Select(_ => random.NextInt64(stills))];
             int[] t = [.. picks.Select(_ => random.Next(model.Schedule.Steps))];
             var z0 = latents[tensor(picks)];
             var noise = randn_like(z0);
             long[][] captions = [.. picks.Select(i => random.NextDouble() < CaptionDropout ? unconditional : ids[i])];
-            var (tokens, times, noisy) = (tensor(captions.SelectMany(c => c).ToArray()).reshape(BatchSize, -1), tensor(t, ScalarType.Int64), model.Schedule.AddNoise(z0, noise, t));
+            var tokens = tensor(captions.SelectMany(c => c).ToArray()).reshape(BatchSize, -1);
+            var (times, noisy) = (tensor(t, ScalarType.Int64), model.Schedule.AddNoise(z0, noise, t));
             // As the velocity: what is where is decided at high noise.
             var weights = tensor([.. t.Select(step => (float)model.Schedule.VelocityWeight(step))]);
 
-            (double Noise, double Words) Backward(Range part)
+            double Backward(Range part)
             {
                 using var partScope = NewDisposeScope();
-                var text = model.TextEncoder.call(tokens[part]);                                               // [b, N, D]
-                var squares = (model.UNet.call(noisy[part], times[part], text) - noise[part]).square().mean([1, 2, 3]);   // [b]
-                var words = WordsLoss(text, tokens[part], directions);
-                ((squares * weights[part]).sum() + WordsWeight * words).div(BatchSize).backward();
-                return (squares.sum().item<float>() / BatchSize, words.item<float>() / BatchSize);
+                var predicted = model.UNet.call(noisy[part], times[part], model.TextEncoder.call(tokens[part]));
+                var squares = (predicted - noise[part]).square().mean([1, 2, 3]);                               // [b]
+                (squares * weights[part]).sum().div(BatchSize).backward();
+                return squares.sum().item<float>() / BatchSize;
             }
 
             optimizer.zero_grad();
@@ -99,9 +98,9 @@ internal static class TextToImageTraining
                 foreach (var (average, parameter) in averages.Zip(parameters))
                     average.lerp_(parameter, 1 - Math.Min(AverageDecay, step / (step + 10.0)));
 
-            recent = 0.98 * recent + 0.02 * (first.Noise + second.Noise);
+            recent = 0.98 * recent + 0.02 * (first + second);
             if (step % 100 == 0 || step == 1)
-                say($"text to image step {step}/{steps}  loss {recent:F4}  words {first.Words + second.Words:F2}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
+                say($"text to image step {step}/{steps}  loss {recent:F4}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
             if (step % 1000 == 0 && step < steps)
             {
                 Exchange(averages, parameters);
@@ -114,13 +113,6 @@ internal static class TextToImageTraining
         model.UNet.eval();
         latents.Dispose();
         averages.ForEach(average => average.Dispose());
-    }
-
-    /// <summary>For every token, how badly its state tells the words up to it: cross-entropy per word, summed over words and clips, mean over tokens.</summary>
-    private static Tensor WordsLoss(Tensor text, Tensor tokens, Tensor directions)
-    {
-        var read = nn.functional.one_hot(tokens, directions.shape[0]).cumsum(1).clamp_max(1).to(ScalarType.Float32);   // [b, N, V]
-        return nn.functional.binary_cross_entropy_with_logits(2 * text.matmul(directions.T) - 5, read, reduction: nn.Reduction.Sum) / tokens.shape[1];
     }
 
     private static void Exchange(List<Tensor> averages, List<TorchSharp.Modules.Parameter> parameters)

@@ -24,8 +24,8 @@ public sealed record GenerationOptions
     /// <summary>Denoising steps per video, 1..1000; the default is 25. More are slower and, up to a point, better.</summary>
     public int SamplingSteps { get; init; } = 25;
 
-    /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none, which takes half the time.</summary>
-    public double GuidanceScale { get; init; } = 4;
+    /// <summary>Strength of classifier-free guidance, 0..100; the default is 3. 1 means none, which takes half the time.</summary>
+    public double GuidanceScale { get; init; } = 3;
 
     /// <summary>
     /// What the videos are led away from, in rows that bring no negative prompt of their own; the default is the empty text, plain

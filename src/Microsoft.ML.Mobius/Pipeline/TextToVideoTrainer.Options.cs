@@ -219,8 +219,8 @@ public sealed partial class TextToVideoTrainer
         /// <summary>Denoising steps per generated video, 1..1000; the default is 25.</summary>
         public int SamplingSteps { get; set; } = 25;
 
-        /// <summary>Strength of classifier-free guidance, 0..100; the default is 4. 1 means none.</summary>
-        public double GuidanceScale { get; set; } = 4;
+        /// <summary>Strength of classifier-free guidance, 0..100; the default is 3. 1 means none.</summary>
+        public double GuidanceScale { get; set; } = 3;
 
         /// <summary>
         /// Seed of the first weights, of training and of generation; the default is null: the MLContext's seed, and 0 if that is null, too.

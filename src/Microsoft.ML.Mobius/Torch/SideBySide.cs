@@ -29,7 +29,7 @@ internal static class SideBySide
         }
         finally
         {
-            ((IAsyncResult)other).AsyncWaitHandle.WaitOne();
+            Task.WaitAny(other);                                                          // whatever became of it
             set_num_threads(threads);
         }
     }

@@ -47,7 +47,8 @@ internal sealed class LoraKind : GoldenKind
             double scale = double.Parse(factor, System.Globalization.CultureInfo.InvariantCulture);
             stack.Apply(match, scale);
             findings.Within($"{dialect}: {key}", golden.Io[key], Frozen(network), tolerance);
-            foreach (var (fused, expected) in golden.Io.Where(pair => pair.Key.StartsWith($"fused{factor}.", StringComparison.Ordinal)))
+            foreach (var (fused, expected) in golden.Io.Where(pair => key.StartsWith("out_fused", StringComparison.Ordinal)
+                && pair.Key.StartsWith($"fused{factor}.", StringComparison.Ordinal)))
                 findings.Within(fused, expected, network.Parameters[fused[$"fused{factor}.".Length..]], 1e-6);
             stack.Remove();
             findings.Within($"{dialect}: after {key} came off", before, Frozen(network), 0);

@@ -99,7 +99,7 @@ public sealed class ModelFolderTests
     [DataRow("vae/config.json", "scaling_factor", "\"much\"", "vae/config.json")]
     [DataRow("vae/config.json", "shift_factor", "0.1", "shift_factor")]
     [DataRow("text_encoder/config.json", "hidden_act", "\"relu\"", "hidden_act")]
-    [DataRow("scheduler/scheduler_config.json", "prediction_type", "\"v_prediction\"", "v_prediction")]
+    [DataRow("scheduler/scheduler_config.json", "prediction_type", "\"flow_prediction\"", "flow_prediction")]
     [DataRow("scheduler/scheduler_config.json", "trained_betas", "[0.1]", "trained_betas")]
     public void Open_ValueNotSupported_NamesFileAndKey(string file, string key, string value, string named)
     {

@@ -2,7 +2,8 @@
 # The main job: fine-tunes on captioned clips, then generates videos with the saved model in a second process.
 #
 #   build/run.sh [--prompts FILE] [--clips FOLDER] [--model PATH] [--layout stream-parallel|layer-parallel|serial] [--steps N]
-#                [--frames N] [--seed N] [--checkpoints FOLDER [--resume]] [--out FOLDER]
+#                [--frames N] [--seed N] [--out FOLDER]
+#                [--checkpoints FOLDER [--checkpoint-every N] [--resume]]
 #
 # The README describes the options and what is written.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"

@@ -37,6 +37,8 @@ internal static class FitCommand
         };
         if (settings.Steps is { } steps)
             options.Steps = steps;
+        if (settings.CheckpointEvery is { } every)
+            options.CheckpointEvery = every;
 
         MLContext mlContext = JobContext.Create(settings.Seed);
         IDataView data = mlContext.Data.LoadFromEnumerable(clips);

@@ -12,9 +12,10 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 /// <param name="Frames">Frames per clip, at least 2; null means as the model has it.</param>
 /// <param name="Seed">Seed of clips, prompts, training and generation, at least 0.</param>
 /// <param name="Checkpoints">A folder for checkpoints of the training; null keeps none.</param>
+/// <param name="CheckpointEvery">Steps between two of them, at least 1; null means the trainer's default.</param>
 /// <param name="Resume">Whether training goes on from the newest of them.</param>
 internal sealed record JobSettings(string Out, string? Clips, string? Prompts, string? Model, UNetLayout? Layout, int? Steps, int? Frames, int Seed,
-    string? Checkpoints = null, bool Resume = false)
+    string? Checkpoints = null, int? CheckpointEvery = null, bool Resume = false)
 {
     public string ModelFile => Path.Combine(Out, "model.zip");
 

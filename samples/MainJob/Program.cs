@@ -14,9 +14,10 @@ try
     return JobCommandLine.Run(
         args, settings => FitCommand.Run(settings, interrupt.Token), settings => GenerateCommand.Run(settings, interrupt.Token));
 }
-catch (Exception) when (interrupt.IsCancellationRequested)
+catch (Exception e) when (interrupt.IsCancellationRequested)
 {
-    Console.Error.WriteLine($"{endOfProgress}{(exitCode == terminated ? "Terminated" : "Interrupted")}.");
+    string unsaved = e is IOException ? $" {e.Message.ReplaceLineEndings(" ")}" : "";
+    Console.Error.WriteLine($"{endOfProgress}{(exitCode == terminated ? "Terminated" : "Interrupted")}.{unsaved}");
     return exitCode;
 }
 catch (Exception e)

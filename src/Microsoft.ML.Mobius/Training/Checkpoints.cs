@@ -46,12 +46,7 @@ internal sealed class Checkpoints
     /// <exception cref="IOException">The folder cannot be written to, or the disk is too full.</exception>
     public void Begin(TrainingState state)
     {
-        if (File.Exists(_folder))
-            throw new IOException($"The folder of checkpoints '{_folder}' is a file.");
-        Directory.CreateDirectory(_folder);
-        foreach (string leftover in Directory.EnumerateDirectories(_folder, $".*{Prefix}*").ToList())
-            Directory.Delete(leftover, recursive: true);
-
+        Prepare();
         int[] steps = Steps();
         if (_settings.Resume)
             Resume(state, steps);
@@ -96,6 +91,23 @@ internal sealed class Checkpoints
                 + "Keep fewer, or keep them elsewhere.");
     }
 
+    /// <summary>Makes the folder, or removes from it what a run that was killed left half-written.</summary>
+    private void Prepare()
+    {
+        if (File.Exists(_folder))
+            throw new IOException($"The folder of checkpoints '{_folder}' is a file.");
+        try
+        {
+            Directory.CreateDirectory(_folder);
+            foreach (string leftover in Directory.GetDirectories(_folder, $".{Prefix}*"))
+                Directory.Delete(leftover, recursive: true);
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new IOException($"The folder of checkpoints '{_folder}' cannot be written to: {e.Message}", e);
+        }
+    }
+
     private void Resume(TrainingState state, int[] steps)
     {
         var damages = new List<string>();
@@ -113,7 +125,7 @@ internal sealed class Checkpoints
                 _say($"Resumed after step {step} from '{PathOf(step)}'.");
                 return;
             }
-            catch (Exception e) when (e is IOException or InvalidDataException or JsonException)
+            catch (Exception e) when (e is IOException or InvalidDataException)
             {
                 damages.Add($"The checkpoint '{PathOf(step)}' is damaged: {e.Message}");
             }
@@ -154,12 +166,8 @@ internal sealed class Checkpoints
     {
         state.Write(folder);
         var files = new DirectoryInfo(folder).EnumerateFiles().ToDictionary(file => file.Name, file => new Content(file.Length, Hash(file.FullName)));
-        FileAside.Write(Path.Combine(folder, Manifest), path =>
-        {
-            using var stream = File.Create(path);
-            JsonSerializer.Serialize(stream, new Description(Format, state.Step, _identity, files));
-            stream.Flush(flushToDisk: true);
-        });
+        var description = new Description(Format, state.Step, _identity, files);
+        FileAside.WriteThrough(Path.Combine(folder, Manifest), stream => JsonSerializer.Serialize(stream, description));
     }
 
     /// <exception cref="InvalidDataException">The checkpoint is not whole; the message names the file.</exception>
@@ -168,8 +176,7 @@ internal sealed class Checkpoints
         string folder = PathOf(step), manifest = Path.Combine(folder, Manifest);
         if (!File.Exists(manifest))
             throw new InvalidDataException($"{Manifest} is missing.");
-        using var stream = File.OpenRead(manifest);
-        if (JsonSerializer.Deserialize<Description>(stream) is not { Run: not null, Files: not null } found)
+        if (Read(manifest) is not { Run: not null, Files: not null } found)
             throw new InvalidDataException($"{Manifest} describes no checkpoint.");
         if (found.Format != Format)
             throw new InvalidDataException($"its format is {found.Format}, expected is {Format}.");
@@ -186,6 +193,19 @@ internal sealed class Checkpoints
                 throw new InvalidDataException($"the bytes of {name} are not those that were written.");
         }
         return found;
+    }
+
+    private static Description? Read(string manifest)
+    {
+        try
+        {
+            using var stream = File.OpenRead(manifest);
+            return JsonSerializer.Deserialize<Description>(stream);
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"{Manifest} is not whole: {e.Message}", e);
+        }
     }
 
     private static string Hash(string path)

@@ -14,29 +14,33 @@ internal static class RunIdentity
 {
     private static readonly JsonSerializerOptions s_form = new() { Converters = { new JsonStringEnumConverter() } };
 
+    /// <param name="model">Before its first step.</param>
+    /// <param name="data">What it is trained on.</param>
+    /// <param name="settings">How.</param>
     public static IReadOnlyDictionary<string, string> Of(TextToVideoModel model, TrainingData data, TrainingSettings settings)
     {
         var identity = new Dictionary<string, string>();
-        void Add(object part, params string[] without)
+        void Add(string prefix, object part, params string[] without)
         {
             foreach (var (name, value) in JsonSerializer.SerializeToNode(part, s_form)!.AsObject())
                 if (!without.Contains(name))
-                    identity[name] = value is null ? "null" : value is JsonValue one && one.TryGetValue(out string? text) ? text : value.ToJsonString();
+                    identity.Add(prefix + name, value is JsonValue one && one.TryGetValue(out string? text) ? text : value?.ToJsonString() ?? "null");
         }
 
-        // How long a run at a constant rate is, how often it is measured and where it is kept change none of its steps.
+        // How long a run at a constant rate is, how it is watched and where it is kept change none of its steps.
         string[] free = [nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery)];
-        Add(settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
-        Add(model.UNet.Config);
-        Add(model.Schedule.Config);
+        Add("", settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
+        Add("the U-Net's ", model.UNet.Config);
+        Add("the noise schedule's ", model.Schedule.Config);
         foreach (var (name, module) in new (string, nn.Module)[]
         {
             ("weights of the text encoder", model.TextEncoder),
             ("weights of the autoencoder", model.Autoencoder),
             ("spatial weights of the U-Net", model.UNet.Spatial),
+            ("first temporal weights of the U-Net", model.UNet.Temporal),
         })
-            identity[name] = Hash(module);
-        identity["clips and captions"] = $"{data.Count}, {data.Hash}";
+            identity.Add(name, Hash(module));
+        identity.Add("clips and captions", $"{data.Count}, {data.Hash}");
         return identity;
     }
 

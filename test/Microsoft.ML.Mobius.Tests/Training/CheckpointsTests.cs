@@ -130,6 +130,20 @@ public sealed class CheckpointsTests
     }
 
     [TestMethod]
+    public void Run_SaveFails_KeepsTheCheckpointsBefore()
+    {
+        var (history, weights) = Run(SixSteps);
+        string blocked = _folder.File("step-00000004", [1]);
+        Assert.Contains(blocked, Assert.ThrowsExactly<IOException>(() => Run(SixSteps with { Checkpoints = Kept() })).Message);
+        CollectionAssert.AreEqual(new[] { "step-00000002", "step-00000003" }, Folders());
+
+        File.Delete(blocked);
+        var (again, same) = Run(SixSteps with { Checkpoints = Kept(resume: true) });
+        AssertSame(history, again);
+        AssertSame(weights, same);
+    }
+
+    [TestMethod]
     public void CheckSpace_TooLittle_SaysHowMuch()
     {
         Checkpoints.CheckSpace("here", 3 << 20, 3 << 20);
@@ -202,5 +216,5 @@ public sealed class CheckpointsTests
     }
 
     private static void AssertSame(byte[][] expected, byte[][] actual)
-        => Assert.IsTrue(expected.Zip(actual).All(pair => pair.First.AsSpan().SequenceEqual(pair.Second)), "The weights differ.");
+        => Assert.IsTrue(expected.Length == actual.Length && expected.Zip(actual).All(pair => pair.First.AsSpan().SequenceEqual(pair.Second)), "The weights differ.");
 }

@@ -30,6 +30,8 @@ public sealed partial class DependencyTests
         ["FFMpegCore"] = ["Video"],
         ["SkiaSharp"] = ["Video"],
         ["Microsoft.ML.Tokenizers"] = ["Text"],
+        ["Google.Protobuf"] = ["Training"],
+        ["Tensorboard"] = ["Training"],
     };
 
     private static readonly string s_source = Path.Combine(Shared.RepositoryRoot, "src", "Microsoft.ML.Mobius");

@@ -168,12 +168,21 @@ public sealed partial class TextToVideoTrainer
         public double OffsetNoise { get; set; }
 
         /// <summary>
+        /// Strength of further noise, 0..1, that is added to a clip's noise but not to be predicted; the default is 0: none. At 0.1 it makes the model bear
+        /// the errors that it makes when it generates (Ning et al. 2023, arXiv 2301.11706).
+        /// </summary>
+        public double InputPerturbation { get; set; }
+
+        /// <summary>
         /// Share of captions replaced by the empty text in training, 0..1, for classifier-free guidance; the default is 0.1.
         /// </summary>
         public double CaptionDropout { get; set; } = 0.1;
 
         /// <summary>Largest norm of a step's gradient, above 0; the default is 1. Larger ones are scaled down to it.</summary>
         public double MaxGradientNorm { get; set; } = 1;
+
+        /// <summary>What to do with a step whose loss or gradient is not finite; the default is <see cref="NonFiniteStep.Stop"/>.</summary>
+        public NonFiniteStep NonFiniteStep { get; set; }
 
         /// <summary>
         /// Decay per step of an exponential moving average of the trained weights, 0 up to but not including 1; the default is 0: none is kept. If there is one,
@@ -188,6 +197,12 @@ public sealed partial class TextToVideoTrainer
         /// Steps between two measurements of the held-out loss, at least 0; the default is 100. 0 means at the start and the end alone.
         /// </summary>
         public int EvaluateEvery { get; set; } = 100;
+
+        /// <summary>
+        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping and peak memory of every step, and the held-out
+        /// loss; the default is null: none are written. A run that is resumed goes on in the same folder.
+        /// </summary>
+        public string? TensorBoardFolder { get; set; }
 
         /// <summary>
         /// A folder for checkpoints, that of this run alone, which training can be resumed from; the default is null: none are kept. They hold the state of
@@ -271,8 +286,9 @@ public sealed partial class TextToVideoTrainer
         {
             Steps = Steps, BatchSize = BatchSize, GradientAccumulationSteps = GradientAccumulationSteps, LearningRate = LearningRate,
             LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
-            LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, CaptionDropout = CaptionDropout, MaxGradientNorm = MaxGradientNorm,
-            EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction, EvaluateEvery = EvaluateEvery, Seed = seed,
+            LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
+            MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
+            EvaluateEvery = EvaluateEvery, Seed = seed, TensorBoardFolder = TensorBoardFolder,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
             {
                 Folder = CheckpointFolder, Every = CheckpointEvery, Minutes = CheckpointMinutes, Kept = CheckpointsKept, Resume = Resume,
@@ -324,6 +340,10 @@ public sealed partial class TextToVideoTrainer
                 yield return $"LossWeighting is {LossWeighting}; known are {string.Join(", ", Enum.GetNames<LossWeighting>())}.";
             if (!Enum.IsDefined(LearningRateSchedule))
                 yield return $"LearningRateSchedule is {LearningRateSchedule}; known are {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}.";
+            if (!Enum.IsDefined(NonFiniteStep))
+                yield return $"NonFiniteStep is {NonFiniteStep}; known are {string.Join(", ", Enum.GetNames<NonFiniteStep>())}.";
+            if (TensorBoardFolder is not null && string.IsNullOrWhiteSpace(TensorBoardFolder))
+                yield return "TensorBoardFolder is empty.";
             if (CheckpointFolder is not null && string.IsNullOrWhiteSpace(CheckpointFolder))
                 yield return "CheckpointFolder is empty.";
             if (Resume && CheckpointFolder is null)
@@ -350,6 +370,8 @@ public sealed partial class TextToVideoTrainer
                 yield return $"WarmupSteps is {WarmupSteps}; at least 0 are needed.";
             if (!(OffsetNoise is >= 0 and <= 1))
                 yield return FormattableString.Invariant($"OffsetNoise is {OffsetNoise}; 0 to 1 is possible.");
+            if (!(InputPerturbation is >= 0 and <= 1))
+                yield return FormattableString.Invariant($"InputPerturbation is {InputPerturbation}; 0 to 1 is possible.");
             if (!(EmaDecay is >= 0 and < 1))
                 yield return FormattableString.Invariant($"EmaDecay is {EmaDecay}; it must be at least 0 and below 1.");
             if (!(CaptionDropout is >= 0 and <= 1))

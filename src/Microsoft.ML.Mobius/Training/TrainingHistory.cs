@@ -17,7 +17,7 @@ public sealed record TrainingProgress(
 public sealed record LossPoint(int Step, double Loss);
 
 /// <summary>What a training run measured.</summary>
-/// <param name="Losses">The loss of every step's batch: noisy, for each has other clips, times and noise.</param>
+/// <param name="Losses">The loss of the batch or batches of every step that was made: noisy, for each has other clips, times and noise.</param>
 /// <param name="HeldOut">
 /// The loss on clips never trained on, always under the same times and noise; the first is that of the untrained start. Empty if no clip was held out.
 /// </param>

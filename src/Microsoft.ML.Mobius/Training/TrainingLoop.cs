@@ -13,14 +13,21 @@ namespace Microsoft.ML.Mobius.Training;
 /// </summary>
 internal sealed class TrainingLoop
 {
+    /// <summary>Steps after which weights must have moved, and steps in a row of which not all may be skipped.</summary>
+    private const int Patience = 10;
+
+    private const string LowerRate = "A lower learning rate may help.";
+
     private readonly TextToVideoModel _model;
     private readonly TrainingData _data;
     private readonly TrainingSettings _settings;
     private readonly TrainingRandom _random;
+    private readonly Action<string> _warn;
+    private int _skipped;
 
-    private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings)
+    private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<string> warn)
     {
-        (_model, _data, _settings) = (model, data, settings);
+        (_model, _data, _settings, _warn) = (model, data, settings, warn);
         _random = new TrainingRandom(settings.Seed);
     }
 
@@ -30,20 +37,25 @@ internal sealed class TrainingLoop
     /// <param name="settings">How.</param>
     /// <param name="progress">Called after every step.</param>
     /// <param name="say">Told what was saved and resumed.</param>
-    /// <param name="warn">Told which checkpoints are damaged.</param>
+    /// <param name="warn">Told which checkpoints are damaged and which steps are skipped.</param>
     /// <param name="token">Stops between two steps, after a checkpoint where they are kept.</param>
+    /// <exception cref="InvalidDataException">A loss or gradient is not finite, and the step may not be skipped; or all checkpoints are damaged.</exception>
+    /// <exception cref="InvalidOperationException">The weights do not move, or the checkpoints are another run's.</exception>
+    /// <exception cref="IOException">A checkpoint or the log cannot be written.</exception>
     public static TrainingHistory Run(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null,
         CancellationToken token = default, Action<string>? say = null, Action<string>? warn = null)
     {
-        var loop = new TrainingLoop(model, data, settings);
+        say ??= _ => { };
+        warn ??= _ => { };
         using var state = new TrainingState(model.UNet.Temporal, settings);
-        Checkpoints? checkpoints = settings.Checkpoints is { } kept
-            ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say ?? (_ => { }), warn ?? (_ => { })) : null;
+        Checkpoints? checkpoints = settings.Checkpoints is { } kept ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say, warn) : null;
         checkpoints?.Begin(state);
-        return loop.Run(state, checkpoints, progress, token);
+        using var events = settings.TensorBoardFolder is { } folder ? new EventFile(folder, state.Step) : null;
+        return new TrainingLoop(model, data, settings, warn).Run(state, checkpoints, events, progress, token);
     }
 
-    private TrainingHistory Run(TrainingState state, Checkpoints? checkpoints, Action<TrainingProgress>? progress, CancellationToken token)
+    private TrainingHistory Run(
+        TrainingState state, Checkpoints? checkpoints, EventFile? events, Action<TrainingProgress>? progress, CancellationToken token)
     {
         int[] clips = [.. Enumerable.Range(0, _data.Count)];
         _random.Split().Shuffle(clips);
@@ -54,6 +66,8 @@ internal sealed class TrainingLoop
         var clock = Stopwatch.StartNew();
         double before = state.Seconds, untimed = 0;
         int resumed = state.Step;
+        double[]? start = resumed == 0 ? state.Sums() : null;
+
         void Save()
         {
             state.Seconds = before + clock.Elapsed.TotalSeconds;
@@ -67,7 +81,11 @@ internal sealed class TrainingLoop
             if (heldOut is null || !isDue || (state.HeldOut is [.., var last] && last.Step == step))
                 return;
             double begun = clock.Elapsed.TotalSeconds;
-            state.AddHeldOut(Measure(heldOut, state, token));
+            double loss = Measure(heldOut, state, token);
+            if (!double.IsFinite(loss))
+                throw new InvalidDataException($"The held-out loss after step {step} is {loss}: so are weights. {LowerRate}");
+            state.AddHeldOut(loss);
+            events?.Add(step, ("held-out/loss", loss));
             untimed += clock.Elapsed.TotalSeconds - begun;
         }
 
@@ -78,11 +96,18 @@ internal sealed class TrainingLoop
             {
                 token.ThrowIfCancellationRequested();
                 double learningRate = _settings.LearningRateAt(state.Step + 1);
-                using (NewDisposeScope())
-                    state.Advance(Gradients(state, order), learningRate);
-                double rate = (state.Step - resumed) / (clock.Elapsed.TotalSeconds - untimed);
-                progress?.Invoke(new TrainingProgress(state.Step, _settings.Steps, state.Losses[^1].Loss, learningRate, rate,
-                    TimeSpan.FromSeconds((_settings.Steps - state.Step) / rate), ProcessMemory.Peak()));
+                if (Step(state, order, learningRate) is (var loss, var norm))
+                {
+                    double rate = (state.Step - resumed) / (clock.Elapsed.TotalSeconds - untimed);
+                    long memory = ProcessMemory.Peak();
+                    events?.Add(state.Step, ("train/loss", loss), ("train/learning_rate", learningRate), ("train/gradient_norm", norm),
+                        ("train/peak_memory_mib", memory / (double)(1 << 20)));
+                    progress?.Invoke(new TrainingProgress(
+                        state.Step, _settings.Steps, loss, learningRate, rate, TimeSpan.FromSeconds((_settings.Steps - state.Step) / rate), memory));
+                }
+                if (state.Step == Patience && start is not null && state.Sums().SequenceEqual(start))
+                    throw new InvalidOperationException(FormattableString.Invariant(
+                        $"No weight has moved in {Patience} steps, the last at a learning rate of {learningRate:G3}: nothing would be learnt."));
                 MeasureHeldOut();
                 if (state.Step == _settings.Steps || checkpoints?.IsDue(state.Step) == true)
                     Save();
@@ -117,33 +142,61 @@ internal sealed class TrainingLoop
         }
     }
 
-    /// <summary>Gives the parameters the clipped gradients of the next step: the mean over its batches. Gives the loss, the mean over them, too.</summary>
+    /// <summary>Makes the next step; gives its loss and the norm of its gradient before clipping, or null if it was skipped.</summary>
+    /// <exception cref="InvalidDataException">Loss or gradient are not finite, and the step may not be skipped.</exception>
+    private (double Loss, double Norm)? Step(TrainingState state, ClipOrder order, double learningRate)
+    {
+        using var scope = NewDisposeScope();
+        var (loss, norm) = Gradients(state, order);
+        if (double.IsFinite(loss) && double.IsFinite(norm))
+        {
+            _skipped = 0;
+            state.Advance(loss, learningRate);
+            return (loss, norm);
+        }
+        string problem = $"The {(double.IsFinite(loss) ? "gradient" : "loss")} of step {state.Step + 1} is not finite. Clips of the step: "
+            + string.Join(", ", Batches(state.Step + 1).SelectMany(number => order.Batch(number, _settings.BatchSize)).Distinct()
+                .Select(i => $"{i} '{_data.Caption(i)}'")) + ".";
+        if (_settings.NonFiniteStep == NonFiniteStep.Stop)
+            throw new InvalidDataException($"{problem} {LowerRate}");
+        if (++_skipped == Patience)
+            throw new InvalidDataException($"{problem} So were the {Patience - 1} before. {LowerRate}");
+        _warn($"{problem} It is skipped.");
+        state.Skip();
+        return null;
+    }
+
+    /// <summary>The numbers of a step's batches.</summary>
+    private IEnumerable<long> Batches(int step)
+    {
+        long batches = _settings.GradientAccumulationSteps;
+        for (long number = (step - 1) * batches; number < step * batches; number++)
+            yield return number;
+    }
+
+    /// <summary>
+    /// Gives the parameters the clipped gradients of the next step: the mean over its batches. Gives the loss, the mean over them, and the norm
+    /// before clipping, too.
+    /// </summary>
     /// <remarks>
     /// The batches' gradients are summed here, in order, and not where libtorch keeps them: there the two halves of a batch add to what is
     /// there one after the other, in an order left to chance.
     /// </remarks>
-    private double Gradients(TrainingState state, ClipOrder order)
+    private (double Loss, double Norm) Gradients(TrainingState state, ClipOrder order)
     {
         _model.UNet.Temporal.train();
-        int batches = _settings.GradientAccumulationSteps, step = state.Step + 1;
         var sums = new Tensor?[state.Parameters.Count];
         double loss = 0;
-        for (long number = (long)state.Step * batches; number < (long)step * batches; number++)
+        foreach (long number in Batches(state.Step + 1))
         {
             Forget(state.Parameters);
-            int[] clips = order.Batch(number, _settings.BatchSize);
-            double one = Backward(clips, number);
-            if (!double.IsFinite(one))
-                throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
-                    + string.Join(", ", clips.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
-            loss += one / batches;
+            loss += Backward(order.Batch(number, _settings.BatchSize), number) / _settings.GradientAccumulationSteps;
             using var _ = no_grad();
             foreach (var (i, parameter) in state.Parameters.Index())
-                if (batches > 1 && parameter.grad is { } gradient)
-                    sums[i] = sums[i] is { } sum ? gradient.add_(sum) : gradient;
+                if (_settings.GradientAccumulationSteps > 1 && parameter.grad is { } gradient)
+                    sums[i] = sums[i] is { } sum ? gradient.add_(sum) : gradient;         // the last batch's gradient ends as the sum of all
         }
-        nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm);
-        return loss;
+        return (loss, nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm));
     }
 
     private static void Forget(IEnumerable<Parameter> parameters)
@@ -168,11 +221,12 @@ internal sealed class TrainingLoop
         var latents = _data.Latents(clips, generator);                                    // [B, c, F, h, w]
         var noise = randn(latents.shape, generator: generator);
         if (_settings.OffsetNoise > 0)
-            noise = WithOffset(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
-        noise = noise.to(_model.Device);
+            noise = Perturbed(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
+        var input = _settings.InputPerturbation > 0 ? Perturbed(noise, randn(noise.shape, generator: generator), _settings.InputPerturbation) : noise;
+        (noise, input) = (noise.to(_model.Device), input.to(_model.Device));
         int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
         var text = _model.EncodeText([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
-        var (noisy, target) = (_model.Schedule.AddNoise(latents, noise, t), _model.Schedule.Target(latents, noise, t));
+        var (noisy, target) = (_model.Schedule.AddNoise(latents, input, t), _model.Schedule.Target(latents, noise, t));
         var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
 
         double Part(Range part)
@@ -190,11 +244,14 @@ internal sealed class TrainingLoop
         return first + second;
     }
 
-    /// <summary>ε + s o: every channel of a clip is a little brighter or darker in all its frames, or means would hardly be learnt (Guttenberg 2023).</summary>
+    /// <summary>
+    /// ε + s η. With one η per clip and channel every channel is a little brighter or darker in all frames, or means would hardly be learnt
+    /// (Guttenberg 2023, offset noise). With η as ε, and ε the target, the model is made to bear its own errors (Ning et al. 2023, arXiv 2301.11706).
+    /// </summary>
     /// <param name="noise">ε, [B, c, F, h, w].</param>
-    /// <param name="offset">o, standard normal, [B, c, 1, 1, 1].</param>
+    /// <param name="further">η, standard normal, [B, c, 1, 1, 1] or as ε.</param>
     /// <param name="strength">s.</param>
-    internal static Tensor WithOffset(Tensor noise, Tensor offset, double strength) => noise + strength * offset;
+    internal static Tensor Perturbed(Tensor noise, Tensor further, double strength) => noise + strength * further;
 
     private float Weight(int t) => (float)(_settings.LossWeighting switch
     {

@@ -12,12 +12,17 @@ internal sealed record TrainingSettings
     public int WarmupSteps { get; init; } = 50;
     public LossWeighting LossWeighting { get; init; }
     public double OffsetNoise { get; init; }
+    public double InputPerturbation { get; init; }
     public double CaptionDropout { get; init; } = 0.1;
     public double MaxGradientNorm { get; init; } = 1;
     public double EmaDecay { get; init; }
     public double HeldOutFraction { get; init; } = 0.1;
     public int EvaluateEvery { get; init; } = 100;
+    public NonFiniteStep NonFiniteStep { get; init; }
     public long Seed { get; init; }
+
+    /// <summary>Null writes no events.</summary>
+    public string? TensorBoardFolder { get; init; }
 
     /// <summary>Null keeps no checkpoints.</summary>
     public CheckpointSettings? Checkpoints { get; init; }

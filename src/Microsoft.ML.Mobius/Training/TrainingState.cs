@@ -59,6 +59,17 @@ internal sealed class TrainingState : IDisposable
         Average?.Add(Step);
     }
 
+    /// <summary>Counts a step that moves nothing.</summary>
+    public void Skip() => _progress = _progress with { Step = Step + 1 };
+
+    /// <summary>A number for each trained tensor, which changes with it.</summary>
+    public double[] Sums()
+    {
+        using var _ = no_grad();
+        using var scope = NewDisposeScope();
+        return [.. Parameters.Select(parameter => parameter.sum(ScalarType.Float64).item<double>())];
+    }
+
     public void AddHeldOut(double loss) => _progress.HeldOut.Add(new LossPoint(Step, loss));
 
     /// <summary>Writes files into an existing folder, each flushed to the disk.</summary>
@@ -69,12 +80,7 @@ internal sealed class TrainingState : IDisposable
         Safetensors.Write(Path.Combine(folder, Moments), MomentsByName());
         if (Average is not null)
             Safetensors.Write(Path.Combine(folder, Averages), _names.Zip(Average.Averages, KeyValuePair.Create));
-        FileAside.Write(Path.Combine(folder, Measured), path =>
-        {
-            using var stream = File.Create(path);
-            JsonSerializer.Serialize(stream, _progress);
-            stream.Flush(flushToDisk: true);
-        });
+        FileAside.WriteThrough(Path.Combine(folder, Measured), stream => JsonSerializer.Serialize(stream, _progress));
     }
 
     /// <summary>Reads what <see cref="Write"/> wrote, for the same module and settings.</summary>

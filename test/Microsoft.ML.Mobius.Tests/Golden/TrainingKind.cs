@@ -25,14 +25,17 @@ internal sealed class TrainingKind : GoldenKind
         CheckFirstStep(golden, schedule, zero, tolerances, findings);
 
         CheckWeights(golden, config, findings);
-        if (golden.Io.TryGetValue("offset.result_bc", out var moved))
+        if (golden.Io.TryGetValue("offset.strength", out var strength))
         {
-            using var scope = NewDisposeScope();
-            findings.Within("offset.result_bc", moved, TrainingLoop.WithOffset(
-                golden.Io["offset.noise"], golden.Io["offset.rand_bc"], golden.Io["offset.strength"].item<float>()), 1e-6);
+            CheckPerturbed(golden.Io, "offset.result_bc", "offset.rand_bc", strength.item<float>(), findings);
+            CheckPerturbed(golden.Io, "perturb.new_noise", "perturb.rand", 0.1, findings);
         }
-        if (golden.Io.Keys.Any(key => key.StartsWith("perturb.", StringComparison.Ordinal)))
-            findings.NotYet("input perturbation");
+    }
+
+    private static void CheckPerturbed(IReadOnlyDictionary<string, Tensor> io, string result, string further, double strength, Findings findings)
+    {
+        using var scope = NewDisposeScope();
+        findings.Within(result, io[result], TrainingLoop.Perturbed(io["offset.noise"], io[further], strength), 1e-6);
     }
 
     private static void Run(

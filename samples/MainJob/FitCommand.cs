@@ -30,6 +30,7 @@ internal static class FitCommand
             // A drawn clip shows its whole motion in one second, whatever the number of frames.
             FrameRate = settings is { Clips: null, Frames: { } frames } ? frames * ShapeSpec.FrameRate / ShapeSpec.FrameCount : ShapeSpec.FrameRate,
             Seed = settings.Seed,
+            TensorBoardFolder = settings.LogFolder,
             CheckpointFolder = settings.Checkpoints,
             Resume = settings.Resume,
             Progress = new ProgressLine(),
@@ -43,6 +44,7 @@ internal static class FitCommand
         MLContext mlContext = JobContext.Create(settings.Seed);
         IDataView data = mlContext.Data.LoadFromEnumerable(clips);
         TextToVideoTrainer trainer = mlContext.Transforms.TextToVideo(options);
+        options.Write(settings.OptionsFile);
         Console.WriteLine($"Fitting on {clips.Count} clips ({options.Steps} steps) ...");
         using TextToVideoTransformer model = trainer.Fit(data);
 

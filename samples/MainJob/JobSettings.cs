@@ -22,6 +22,11 @@ internal sealed record JobSettings(string Out, string? Clips, string? Prompts, s
     /// <summary>The prompts to generate for: the file asked for, or the one that fitting wrote.</summary>
     public string PromptFile => Prompts ?? Path.Combine(Out, "prompts.txt");
 
+    public string OptionsFile => Path.Combine(Out, "options.json");
+
+    /// <summary>TensorBoard's.</summary>
+    public string LogFolder => Path.Combine(Out, "logs");
+
     public string VideoFolder => Path.Combine(Out, "videos");
 
     public string ContactSheetFile => Path.Combine(Out, "contact-sheet.png");

@@ -21,7 +21,7 @@ public sealed partial class DependencyTests
         ["Models"] = ["Autoencoder", "Diffusion", "Text", "Torch", "UNet", "Weights"],
         ["Sampling"] = ["Diffusion", "Models", "Torch", "Video"],
         ["Training"] = ["Diffusion", "Files", "Models", "Torch", "Video", "Weights"],
-        ["Pipeline"] = ["Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
+        ["Pipeline"] = ["Files", "Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
     };
 
     /// <summary>The only folders that may import a package's namespace.</summary>

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
@@ -11,7 +12,7 @@ public sealed partial class TextToVideoTrainer
     /// <summary>
     /// Options of the <see cref="TextToVideoTrainer"/>. They are copied and checked, all together, when the trainer is made.
     /// </summary>
-    public sealed class Options
+    public sealed partial class Options
     {
         /// <summary>Name of the video column that is added; the default is "Video".</summary>
         public string OutputColumnName { get; set; } = "Video";
@@ -242,17 +243,19 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public long? Seed { get; set; }
 
-        /// <summary>Told of every training step, in the thread that trains; the default is null.</summary>
+        /// <summary>Told of every training step that was made, in the thread that trains; the default is null.</summary>
+        [JsonIgnore]
         public IProgress<TrainingProgress>? Progress { get; set; }
 
         /// <summary>Stops reading and training; the default never does.</summary>
+        [JsonIgnore]
         public CancellationToken CancellationToken { get; set; }
 
         /// <summary>A copy in which what depends on the model is filled in.</summary>
         internal Options For(PretrainedModel model)
         {
             var copy = (Options)MemberwiseClone();
-            copy.Loras = [.. Loras];
+            copy.Loras = Loras?.ToArray()!;
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? 1;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
@@ -276,11 +279,15 @@ public sealed partial class TextToVideoTrainer
             FramePositions = FramePositions!.Value,
         };
 
-        internal GenerationOptions Generation(long seed) => new()
+        internal GenerationOptions Generation(long seed)
         {
-            FrameCount = FrameCount!.Value, Height = Height!.Value, Width = Width!.Value, FrameRate = FrameRate,
-            SamplingSteps = SamplingSteps, GuidanceScale = GuidanceScale, NegativePrompt = NegativePrompt, Seed = seed,
-        };
+            var usual = new GenerationOptions();
+            return usual with
+            {
+                FrameCount = FrameCount ?? usual.FrameCount, Height = Height ?? usual.Height, Width = Width ?? usual.Width, FrameRate = FrameRate,
+                SamplingSteps = SamplingSteps, GuidanceScale = GuidanceScale, NegativePrompt = NegativePrompt, Seed = seed,
+            };
+        }
 
         internal TrainingSettings Training(long seed) => new()
         {
@@ -295,15 +302,19 @@ public sealed partial class TextToVideoTrainer
             },
         };
 
-        /// <summary>Throws one exception that names everything that is wrong; only for what <see cref="For"/> gave.</summary>
-        /// <param name="factor">The model's pixels per latent.</param>
-        /// <exception cref="ArgumentException">Something is.</exception>
-        internal void Validate(int factor)
+        /// <summary>Everything that is wrong. What the model decides is left out where it is not filled in.</summary>
+        /// <param name="factor">The model's pixels per latent; 1 where it is not known.</param>
+        internal IReadOnlyList<string> Problems(int factor = 1) => [.. Names(), .. Structure(), .. Numbers(), .. Generation(0).Problems(factor)];
+
+        /// <summary>Says of every file that is named but not there.</summary>
+        internal IEnumerable<string> MissingFiles()
         {
-            string[] problems = [.. Names(), .. Structure(), .. Numbers(), .. Generation(0).Problems(factor)];
-            if (problems.Length > 0)
-                throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), "options");
+            foreach (var (option, path) in (Loras ?? []).Select(lora => ("The LoRA", lora?.Path)).Prepend((nameof(MotionModulePath), MotionModulePath)))
+                if (!string.IsNullOrWhiteSpace(path) && !Path.Exists(path))
+                    yield return $"{option} '{path}' does not exist.";
         }
+
+        internal static ArgumentException Refusal(IEnumerable<string> problems) => new("The options cannot be used: " + string.Join(' ', problems), "options");
 
         private IEnumerable<string> Names()
         {
@@ -323,16 +334,18 @@ public sealed partial class TextToVideoTrainer
 
         private IEnumerable<string> Structure()
         {
-            if (!Enum.IsDefined(Layout!.Value))
+            if (Layout is { } layout && !Enum.IsDefined(layout))
                 yield return $"Layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.";
-            else if (MotionModulePath is not null && Layout != UNetLayout.Serial)
+            else if (MotionModulePath is not null && Layout is not (null or UNetLayout.Serial))
                 yield return $"MotionModulePath needs the Serial layout, but Layout is {Layout}.";
             if (MotionModulePath is not null && string.IsNullOrWhiteSpace(MotionModulePath))
                 yield return "MotionModulePath is empty.";
-            foreach (var lora in Loras)
+            if (Loras is null || Loras.Contains(null!))
+                yield return "Loras is null or has a null; use an empty list for none.";
+            foreach (var lora in Loras?.Where(lora => lora is not null) ?? [])
                 if (string.IsNullOrWhiteSpace(lora.Path) || !double.IsFinite(lora.Scale))
                     yield return FormattableString.Invariant($"The LoRA of path '{lora.Path}' and scale {lora.Scale} must have a path and a finite scale.");
-            if (!Enum.IsDefined(Lateral!.Value))
+            if (Lateral is { } lateral && !Enum.IsDefined(lateral))
                 yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<UNet.Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))
                 yield return $"ShortClip is {ShortClip}; known are {string.Join(", ", Enum.GetNames<ShortClip>())}.";
@@ -348,9 +361,9 @@ public sealed partial class TextToVideoTrainer
                 yield return "CheckpointFolder is empty.";
             if (Resume && CheckpointFolder is null)
                 yield return "Resume is true, but there is no CheckpointFolder to resume from.";
-            if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
+            if (TemporalWidthDivisor is not (null or 1 or 2 or 4 or 8))
                 yield return $"TemporalWidthDivisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.";
-            else if (Layout == UNetLayout.StreamParallel && Lateral == UNet.Lateral.Identity && TemporalWidthDivisor != 1)
+            else if (Layout == UNetLayout.StreamParallel && Lateral == UNet.Lateral.Identity && TemporalWidthDivisor is not (null or 1))
                 yield return $"Lateral.Identity needs both streams equally wide, but TemporalWidthDivisor is {TemporalWidthDivisor}.";
         }
 

@@ -26,9 +26,18 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     {
         _host = Contracts.CheckRef(env, nameof(env)).Register(nameof(TextToVideoTrainer));
         _host.CheckValue(options, nameof(options));
-        _base = start ?? (options.ModelPath is { } path ? PretrainedModel.From(path, options.TokenizerPath) : PretrainedModel.Embedded());
+        try
+        {
+            _base = start ?? (options.ModelPath is { } path ? PretrainedModel.From(path, options.TokenizerPath) : PretrainedModel.Embedded());
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException && options.Problems() is { Count: > 0 } further)
+        {
+            throw Options.Refusal([.. further, e.Message]);
+        }
         _options = options.For(_base);
-        _options.Validate(_base.Factor);
+        string[] problems = [.. _options.Problems(_base.Factor), .. _options.MissingFiles()];
+        if (problems.Length > 0)
+            throw Options.Refusal(problems);
     }
 
     /// <summary>Trains on the clips of the data.</summary>

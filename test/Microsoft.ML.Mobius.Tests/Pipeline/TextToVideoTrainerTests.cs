@@ -4,6 +4,7 @@ using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
+using Microsoft.ML.Mobius.Weights;
 
 namespace Microsoft.ML.Mobius.Tests.Pipeline;
 
@@ -217,6 +218,8 @@ public sealed class TextToVideoTrainerTests
             (options.CaptionDropout, options.MaxGradientNorm, options.HeldOutFraction, options.EvaluateEvery) = (1.5, 0, 1, -1);
             (options.SamplingSteps, options.GuidanceScale) = (0, double.NaN);
             (options.GradientAccumulationSteps, options.LearningRateSchedule, options.OffsetNoise, options.EmaDecay) = (0, (LearningRateSchedule)9, -1, 1);
+            (options.InputPerturbation, options.NonFiniteStep, options.TensorBoardFolder) = (2, (NonFiniteStep)9, "");
+            options.Loras = [new LoraSource("nowhere.safetensors"), null!];
             (options.CheckpointFolder, options.CheckpointEvery, options.CheckpointMinutes, options.CheckpointsKept) = (" ", -1, double.NaN, 0);
         }));
         foreach (string option in new[]
@@ -225,6 +228,7 @@ public sealed class TextToVideoTrainerTests
             "FrameCount", "Height is 18", "multiple of 4", "16 and 20", "Width is 0", "FrameRate", "BatchSize", "LearningRate", "WeightDecay",
             "WarmupSteps", "CaptionDropout", "MaxGradientNorm", "HeldOutFraction", "EvaluateEvery", "SamplingSteps", "GuidanceScale",
             "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay",
+            "InputPerturbation", "NonFiniteStep", "TensorBoardFolder", "Loras",
             "CheckpointFolder", "CheckpointEvery", "CheckpointMinutes", "CheckpointsKept",
         })
             Assert.Contains(option, error.Message);

@@ -5,7 +5,7 @@ namespace Microsoft.ML.Mobius.Training;
 /// <param name="Steps">Steps to do in all.</param>
 /// <param name="Loss">Mean squared error of the predicted noise in this step's batch or batches.</param>
 /// <param name="LearningRate">The rate this step was made with.</param>
-/// <param name="StepsPerSecond">Steps per second so far, since the run was begun or resumed.</param>
+/// <param name="StepsPerSecond">Steps per second so far, since the run was begun or resumed, without measuring and saving.</param>
 /// <param name="Remaining">Estimated time to the last step.</param>
 /// <param name="PeakMemoryBytes">The most memory this process has had resident.</param>
 public sealed record TrainingProgress(

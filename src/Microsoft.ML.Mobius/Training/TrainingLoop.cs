@@ -63,8 +63,8 @@ internal sealed class TrainingLoop
         using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, clips[..heldOutCount], _settings.Seed);
         var order = new ClipOrder(clips[heldOutCount..], _random);
 
-        var clock = Stopwatch.StartNew();
-        double before = state.Seconds, untimed = 0;
+        Stopwatch clock = Stopwatch.StartNew(), stepping = new();
+        double before = state.Seconds;
         int resumed = state.Step;
         double[]? start = resumed == 0 ? state.Sums() : null;
 
@@ -74,31 +74,19 @@ internal sealed class TrainingLoop
             checkpoints?.Save(state);
         }
 
-        void MeasureHeldOut()
-        {
-            int step = state.Step;
-            bool isDue = step == 0 || step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0);
-            if (heldOut is null || !isDue || (state.HeldOut is [.., var last] && last.Step == step))
-                return;
-            double begun = clock.Elapsed.TotalSeconds;
-            double loss = Measure(heldOut, state, token);
-            if (!double.IsFinite(loss))
-                throw new InvalidDataException($"The held-out loss after step {step} is {loss}: so are weights. {LowerRate}");
-            state.AddHeldOut(loss);
-            events?.Add(step, ("held-out/loss", loss));
-            untimed += clock.Elapsed.TotalSeconds - begun;
-        }
-
         try
         {
-            MeasureHeldOut();
+            MeasureHeldOut(heldOut, state, events, token);
             while (state.Step < _settings.Steps)
             {
                 token.ThrowIfCancellationRequested();
                 double learningRate = _settings.LearningRateAt(state.Step + 1);
-                if (Step(state, order, learningRate) is (var loss, var norm))
+                stepping.Start();
+                var made = Step(state, order, learningRate);
+                stepping.Stop();
+                if (made is (var loss, var norm))
                 {
-                    double rate = (state.Step - resumed) / (clock.Elapsed.TotalSeconds - untimed);
+                    double rate = (state.Step - resumed) / stepping.Elapsed.TotalSeconds;
                     long memory = ProcessMemory.Peak();
                     events?.Add(state.Step, ("train/loss", loss), ("train/learning_rate", learningRate), ("train/gradient_norm", norm),
                         ("train/peak_memory_mib", memory / (double)(1 << 20)));
@@ -108,7 +96,7 @@ internal sealed class TrainingLoop
                 if (state.Step == Patience && start is not null && state.Sums().SequenceEqual(start))
                     throw new InvalidOperationException(FormattableString.Invariant(
                         $"No weight has moved in {Patience} steps, the last at a learning rate of {learningRate:G3}: nothing would be learnt."));
-                MeasureHeldOut();
+                MeasureHeldOut(heldOut, state, events, token);
                 if (state.Step == _settings.Steps || checkpoints?.IsDue(state.Step) == true)
                     Save();
             }
@@ -127,19 +115,29 @@ internal sealed class TrainingLoop
         return new TrainingHistory(state.Losses, state.HeldOut, before + clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
     }
 
-    /// <summary>The held-out loss of what would be the result now.</summary>
-    private double Measure(HeldOutLoss heldOut, TrainingState state, CancellationToken token)
+    /// <summary>Measures the held-out loss of what would be the result now, where that is due and not yet done.</summary>
+    /// <exception cref="InvalidDataException">It is not finite.</exception>
+    private void MeasureHeldOut(HeldOutLoss? heldOut, TrainingState state, EventFile? events, CancellationToken token)
     {
+        int step = state.Step;
+        bool isDue = step == 0 || step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0);
+        if (heldOut is null || !isDue || (state.HeldOut is [.., var last] && last.Step == step))
+            return;
+        double loss;
         _model.UNet.Temporal.eval();
         state.Average?.Swap();
         try
         {
-            return heldOut.Measure(token);
+            loss = heldOut.Measure(token);
         }
         finally
         {
             state.Average?.Swap();
         }
+        if (!double.IsFinite(loss))
+            throw new InvalidDataException($"The held-out loss after step {step} is not finite. {LowerRate}");
+        state.AddHeldOut(loss);
+        events?.Add(step, ("held-out/loss", loss));
     }
 
     /// <summary>Makes the next step; gives its loss and the norm of its gradient before clipping, or null if it was skipped.</summary>

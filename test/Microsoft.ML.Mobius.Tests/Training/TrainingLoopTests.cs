@@ -198,6 +198,15 @@ public sealed class TrainingLoopTests
     }
 
     [TestMethod]
+    public void Run_HeldOutLossNotFinite_Stops()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        Fill(model, float.NaN);
+        Assert.Contains("held-out loss after step 0", Assert.ThrowsExactly<InvalidDataException>(() => TrainingLoop.Run(model, data, ThreeSteps)).Message);
+    }
+
+    [TestMethod]
     public void Run_WeightsThatDoNotMove_StopsAfterTenSteps()
     {
         using var model = Tiny.Video();

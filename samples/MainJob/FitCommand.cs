@@ -30,15 +30,21 @@ internal static class FitCommand
             // A drawn clip shows its whole motion in one second, whatever the number of frames.
             FrameRate = settings is { Clips: null, Frames: { } frames } ? frames * ShapeSpec.FrameRate / ShapeSpec.FrameCount : ShapeSpec.FrameRate,
             Seed = settings.Seed,
+            TensorBoardFolder = settings.LogFolder,
+            CheckpointFolder = settings.Checkpoints,
+            Resume = settings.Resume,
             Progress = new ProgressLine(),
             CancellationToken = interrupt,
         };
         if (settings.Steps is { } steps)
             options.Steps = steps;
+        if (settings.CheckpointEvery is { } every)
+            options.CheckpointEvery = every;
 
         MLContext mlContext = JobContext.Create(settings.Seed);
         IDataView data = mlContext.Data.LoadFromEnumerable(clips);
         TextToVideoTrainer trainer = mlContext.Transforms.TextToVideo(options);
+        options.Write(settings.OptionsFile);
         Console.WriteLine($"Fitting on {clips.Count} clips ({options.Steps} steps) ...");
         using TextToVideoTransformer model = trainer.Fit(data);
 

@@ -55,12 +55,24 @@ internal static partial class JobCommandLine
         var steps = Number("--steps", "Training steps (default: the trainer's)", least: 1);
         var frames = Number("--frames", "Frames per video (default: as the model has it, otherwise 8)", least: 2);
         var seed = Number("--seed", "Seed of clips, prompts, training and generation (default: 0)", least: 0);
+        var checkpoints = new Option<string?>("--checkpoints") { Description = "Folder for checkpoints of the training (default: none are kept)" };
+        var checkpointEvery = Number("--checkpoint-every", "Steps between two checkpoints (default: the trainer's)", least: 1);
+        var resume = new Option<bool>("--resume") { Description = "Go on from the newest checkpoint in the folder of --checkpoints" };
         var output = new Option<string>("--out") { Description = "Folder for everything that is written", DefaultValueFactory = _ => "out" };
 
-        var command = new Command(name, description) { prompts, clips, model, layout, steps, frames, seed, output };
+        var command = new Command(name, description) { prompts, clips, model, layout, steps, frames, seed, checkpoints, checkpointEvery, resume, output };
+        command.Validators.Add(parsed =>
+        {
+            foreach (Option option in new Option[] { checkpointEvery, resume })
+            {
+                if (parsed.GetResult(option) is { Implicit: false } && parsed.GetValue(checkpoints) is null)
+                    parsed.AddError($"{option.Name} needs the folder of --checkpoints.");
+            }
+        });
         command.SetAction(parsed => run(new JobSettings(
             parsed.GetRequiredValue(output), parsed.GetValue(clips), parsed.GetValue(prompts), parsed.GetValue(model), parsed.GetValue(layout),
-            parsed.GetValue(steps), parsed.GetValue(frames), parsed.GetValue(seed) ?? 0)));
+            parsed.GetValue(steps), parsed.GetValue(frames), parsed.GetValue(seed) ?? 0,
+            parsed.GetValue(checkpoints), parsed.GetValue(checkpointEvery), parsed.GetValue(resume))));
         return command;
     }
 

@@ -5,7 +5,9 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 /// <summary>Makes the <see cref="MLContext"/> of both commands.</summary>
 internal static class JobContext
 {
-    /// <summary>Seeded, with warnings shown, and what was read of a pretrained model.</summary>
+    private static readonly string[] s_shown = ["Opened '", "Resumed "];
+
+    /// <summary>Seeded, with warnings shown, and what was read of a pretrained model or a checkpoint.</summary>
     public static MLContext Create(int seed)
     {
         var mlContext = new MLContext(seed);
@@ -13,7 +15,7 @@ internal static class JobContext
         {
             if (e.Kind is ChannelMessageKind.Warning or ChannelMessageKind.Error)
                 Console.Error.WriteLine(e.Message);
-            else if (e.Kind is ChannelMessageKind.Info && e.RawMessage.StartsWith("Opened '", StringComparison.Ordinal))
+            else if (e.Kind is ChannelMessageKind.Info && s_shown.Any(start => e.RawMessage.StartsWith(start, StringComparison.Ordinal)))
                 Console.WriteLine(e.RawMessage);
         };
         return mlContext;

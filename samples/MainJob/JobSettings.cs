@@ -11,12 +11,21 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 /// <param name="Steps">Training steps; null means the trainer's default.</param>
 /// <param name="Frames">Frames per clip, at least 2; null means as the model has it.</param>
 /// <param name="Seed">Seed of clips, prompts, training and generation, at least 0.</param>
-internal sealed record JobSettings(string Out, string? Clips, string? Prompts, string? Model, UNetLayout? Layout, int? Steps, int? Frames, int Seed)
+/// <param name="Checkpoints">A folder for checkpoints of the training; null keeps none.</param>
+/// <param name="CheckpointEvery">Steps between two of them, at least 1; null means the trainer's default.</param>
+/// <param name="Resume">Whether training goes on from the newest of them.</param>
+internal sealed record JobSettings(string Out, string? Clips, string? Prompts, string? Model, UNetLayout? Layout, int? Steps, int? Frames, int Seed,
+    string? Checkpoints = null, int? CheckpointEvery = null, bool Resume = false)
 {
     public string ModelFile => Path.Combine(Out, "model.zip");
 
     /// <summary>The prompts to generate for: the file asked for, or the one that fitting wrote.</summary>
     public string PromptFile => Prompts ?? Path.Combine(Out, "prompts.txt");
+
+    public string OptionsFile => Path.Combine(Out, "options.json");
+
+    /// <summary>TensorBoard's.</summary>
+    public string LogFolder => Path.Combine(Out, "logs");
 
     public string VideoFolder => Path.Combine(Out, "videos");
 

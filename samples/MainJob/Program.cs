@@ -1,24 +1,24 @@
 using System.Reflection;
+using System.Runtime.InteropServices;
 using Microsoft.ML.Mobius.Samples.MainJob;
 
-const int failed = 1, interrupted = 130;
+const int failed = 1, interrupted = 130, terminated = 143;     // 128 and the number of the signal
 string endOfProgress = Console.IsOutputRedirected ? "" : "\n";
 using var interrupt = new CancellationTokenSource();
-Console.CancelKeyPress += (_, e) =>
-{
-    e.Cancel = true;            // ends where it is safe to
-    interrupt.Cancel();
-};
+int exitCode = failed;
+using var ctrlC = End(PosixSignal.SIGINT, interrupted);
+using var terminate = End(PosixSignal.SIGTERM, terminated);
 
 try
 {
     return JobCommandLine.Run(
         args, settings => FitCommand.Run(settings, interrupt.Token), settings => GenerateCommand.Run(settings, interrupt.Token));
 }
-catch (Exception) when (interrupt.IsCancellationRequested)
+catch (Exception e) when (interrupt.IsCancellationRequested)
 {
-    Console.Error.WriteLine($"{endOfProgress}Interrupted.");
-    return interrupted;
+    string unsaved = e is IOException ? $" {e.Message.ReplaceLineEndings(" ")}" : "";
+    Console.Error.WriteLine($"{endOfProgress}{(exitCode == terminated ? "Terminated" : "Interrupted")}.{unsaved}");
+    return exitCode;
 }
 catch (Exception e)
 {
@@ -27,3 +27,10 @@ catch (Exception e)
     Console.Error.WriteLine($"{endOfProgress}Failed: {e.Message.ReplaceLineEndings(" ")}");
     return failed;
 }
+
+PosixSignalRegistration End(PosixSignal signal, int code) => PosixSignalRegistration.Create(signal, context =>
+{
+    context.Cancel = true;      // ends where it is safe to: training finishes its step and saves a checkpoint
+    exitCode = code;
+    interrupt.Cancel();
+});

@@ -11,13 +11,14 @@ internal sealed class ProgressLine : IProgress<TrainingProgress>
     private static readonly TimeSpan s_betweenUpdates = TimeSpan.FromSeconds(0.2);
 
     private readonly bool _isTerminal = !Console.IsOutputRedirected;
-    private double _loss;
+    private double? _loss;
     private DateTime _shown;
 
     /// <inheritdoc/>
     public void Report(TrainingProgress value)
     {
-        _loss = value.Step == 1 ? value.Loss : Smoothing * _loss + (1 - Smoothing) * value.Loss;
+        bool isFirst = _loss is null;
+        _loss = Smoothing * (_loss ?? value.Loss) + (1 - Smoothing) * value.Loss;
         bool isLast = value.Step == value.Steps;
         string line = string.Create(CultureInfo.InvariantCulture,
             $"step {value.Step}/{value.Steps}  loss {_loss:F4}  {value.StepsPerSecond:F2} it/s  ETA {Clock(value.Remaining)}  peak {value.PeakMemoryBytes / Gibibyte:F2} GiB");
@@ -26,7 +27,7 @@ internal sealed class ProgressLine : IProgress<TrainingProgress>
             Console.Write($"\r{line}\u001b[K{(isLast ? "\n" : "")}");
             _shown = DateTime.UtcNow;
         }
-        else if (!_isTerminal && (value.Step * Lines / value.Steps > (value.Step - 1) * Lines / value.Steps || value.Step == 1))
+        else if (!_isTerminal && (value.Step * Lines / value.Steps > (value.Step - 1) * Lines / value.Steps || isFirst))
             Console.WriteLine(line);
     }
 

@@ -20,8 +20,8 @@ public sealed partial class DependencyTests
         ["Diffusion"] = ["Torch"],
         ["Models"] = ["Autoencoder", "Diffusion", "Text", "Torch", "UNet", "Weights"],
         ["Sampling"] = ["Diffusion", "Models", "Torch", "Video"],
-        ["Training"] = ["Diffusion", "Models", "Torch", "Video"],
-        ["Pipeline"] = ["Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
+        ["Training"] = ["Diffusion", "Files", "Models", "Torch", "Video", "Weights"],
+        ["Pipeline"] = ["Files", "Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
     };
 
     /// <summary>The only folders that may import a package's namespace.</summary>
@@ -30,6 +30,8 @@ public sealed partial class DependencyTests
         ["FFMpegCore"] = ["Video"],
         ["SkiaSharp"] = ["Video"],
         ["Microsoft.ML.Tokenizers"] = ["Text"],
+        ["Google.Protobuf"] = ["Training"],
+        ["Tensorboard"] = ["Training"],
     };
 
     private static readonly string s_source = Path.Combine(Shared.RepositoryRoot, "src", "Microsoft.ML.Mobius");

@@ -35,4 +35,15 @@ internal static class FileAside
             File.Delete(aside);
         }
     }
+
+    /// <summary>The same for a stream; the file is on the disk, not only in the system's memory, before it has its name.</summary>
+    /// <param name="path">The file in the end; its folder is made if it is missing.</param>
+    /// <param name="write">Fills the file. Whatever it throws, nothing stays.</param>
+    /// <exception cref="IOException">The folder or the file cannot be written, or the disk is full; the message names it.</exception>
+    public static void WriteThrough(string path, Action<Stream> write) => Write(path, aside =>
+    {
+        using var stream = new FileStream(aside, FileMode.Create, FileAccess.Write);
+        write(stream);
+        stream.Flush(flushToDisk: true);
+    });
 }

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Training;
@@ -12,7 +13,7 @@ public sealed partial class TextToVideoTrainer
     /// <summary>
     /// Options of the <see cref="TextToVideoTrainer"/>. They are copied and checked, all together, when the trainer is made.
     /// </summary>
-    public sealed class Options
+    public sealed partial class Options
     {
         /// <summary>Name of the video column that is added; the default is "Video".</summary>
         public string OutputColumnName { get; set; } = "Video";
@@ -138,11 +139,20 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public int Steps { get; set; } = 1000;
 
-        /// <summary>Clips per step, at least 1; the default is 8.</summary>
+        /// <summary>Clips per batch, at least 1; the default is 8.</summary>
         public int BatchSize { get; set; } = 8;
 
-        /// <summary>Highest learning rate (AdamW), above 0; the default is 2e-3. It falls to 0 in a half cosine.</summary>
+        /// <summary>
+        /// Batches per step, at least 1, whose gradients' mean the step is made with; the default is 1. It takes a batch's memory and gives the steps of one
+        /// this many times as large.
+        /// </summary>
+        public int GradientAccumulationSteps { get; set; } = 1;
+
+        /// <summary>Highest learning rate (AdamW), above 0; the default is 2e-3. <see cref="LearningRateSchedule"/> says how it falls.</summary>
         public double LearningRate { get; set; } = 2e-3;
+
+        /// <summary>How the learning rate goes; the default is <see cref="LearningRateSchedule.Cosine"/>.</summary>
+        public LearningRateSchedule LearningRateSchedule { get; set; } = LearningRateSchedule.Cosine;
 
         /// <summary>Weight decay (AdamW), at least 0; the default is 1e-2.</summary>
         public double WeightDecay { get; set; } = 1e-2;
@@ -154,12 +164,33 @@ public sealed partial class TextToVideoTrainer
         public LossWeighting LossWeighting { get; set; } = LossWeighting.Velocity;
 
         /// <summary>
+        /// Strength of the offset noise, 0..1, the same for all positions and frames of a channel, that is added to a clip's noise; the default is 0: none. At 0.1
+        /// videos can become darker and brighter as a whole than the image model makes them.
+        /// </summary>
+        public double OffsetNoise { get; set; }
+
+        /// <summary>
+        /// Strength of further noise, 0..1, that is added to a clip's noise but not to be predicted; the default is 0: none. At 0.1 it makes the model bear
+        /// the errors that it makes when it generates (Ning et al. 2023, arXiv 2301.11706).
+        /// </summary>
+        public double InputPerturbation { get; set; }
+
+        /// <summary>
         /// Share of captions replaced by the empty text in training, 0..1, for classifier-free guidance; the default is 0.1.
         /// </summary>
         public double CaptionDropout { get; set; } = 0.1;
 
         /// <summary>Largest norm of a step's gradient, above 0; the default is 1. Larger ones are scaled down to it.</summary>
         public double MaxGradientNorm { get; set; } = 1;
+
+        /// <summary>What to do with a step whose loss or gradient is not finite; the default is <see cref="NonFiniteStep.Stop"/>.</summary>
+        public NonFiniteStep NonFiniteStep { get; set; }
+
+        /// <summary>
+        /// Decay per step of an exponential moving average of the trained weights, 0 up to but not including 1; the default is 0: none is kept. If there is one,
+        /// 0.999 or 0.9999 are usual, it is measured and becomes the result, not the weights of the last step. It forgets faster in the first steps.
+        /// </summary>
+        public double EmaDecay { get; set; }
 
         /// <summary>Share of the clips that is not trained on but measured, 0 up to but not including 1; the default is 0.1.</summary>
         public double HeldOutFraction { get; set; } = 0.1;
@@ -168,6 +199,39 @@ public sealed partial class TextToVideoTrainer
         /// Steps between two measurements of the held-out loss, at least 0; the default is 100. 0 means at the start and the end alone.
         /// </summary>
         public int EvaluateEvery { get; set; } = 100;
+
+        /// <summary>
+        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping and peak memory of every step, and the held-out
+        /// loss; the default is null: none are written. A run that is resumed goes on in the same folder.
+        /// </summary>
+        public string? TensorBoardFolder { get; set; }
+
+        /// <summary>
+        /// A folder for checkpoints, that of this run alone, which training can be resumed from; the default is null: none are kept. They hold the state of
+        /// training, not a model to generate with.
+        /// </summary>
+        /// <remarks>
+        /// Every checkpoint is a folder, as step-00000500, that appears once it is whole and on the disk: trained weights, their average, AdamW's moments
+        /// and what was measured. One is written after the last step, and where training is cancelled, too. Before the first step one is tried,
+        /// and the free space is compared with what all of them will take.
+        /// </remarks>
+        public string? CheckpointFolder { get; set; }
+
+        /// <summary>Steps between two checkpoints, at least 0; the default is 500. 0 means not by steps.</summary>
+        public int CheckpointEvery { get; set; } = 500;
+
+        /// <summary>Minutes between two checkpoints, at least 0; the default is 0: not by time.</summary>
+        public double CheckpointMinutes { get; set; }
+
+        /// <summary>How many checkpoints are kept, the newest, at least 1; the default is 3.</summary>
+        public int CheckpointsKept { get; set; } = 3;
+
+        /// <summary>
+        /// Whether to go on from the newest whole checkpoint in <see cref="CheckpointFolder"/>, and from the start if there is none; the default is false: then
+        /// a folder that has checkpoints is refused. On the CPU the result is, to the bit, that of the run that was not interrupted; so model,
+        /// clips and all options that change the numbers must be the same.
+        /// </summary>
+        public bool Resume { get; set; }
 
         /// <summary>Denoising steps per generated video, 1..1000; the default is 25.</summary>
         public int SamplingSteps { get; set; } = 25;
@@ -188,17 +252,19 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public long? Seed { get; set; }
 
-        /// <summary>Told of every training step, in the thread that trains; the default is null.</summary>
+        /// <summary>Told of every training step that was made, in the thread that trains; the default is null.</summary>
+        [JsonIgnore]
         public IProgress<TrainingProgress>? Progress { get; set; }
 
         /// <summary>Stops reading and training; the default never does.</summary>
+        [JsonIgnore]
         public CancellationToken CancellationToken { get; set; }
 
         /// <summary>A copy in which what depends on the model is filled in.</summary>
         internal Options For(PretrainedModel model)
         {
             var copy = (Options)MemberwiseClone();
-            copy.Loras = [.. Loras];
+            copy.Loras = Loras?.ToArray()!;
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? 1;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
@@ -222,29 +288,43 @@ public sealed partial class TextToVideoTrainer
             FramePositions = FramePositions!.Value,
         };
 
-        internal GenerationOptions Generation(long seed) => new()
+        internal GenerationOptions Generation(long seed)
         {
-            FrameCount = FrameCount!.Value, Height = Height!.Value, Width = Width!.Value, FrameRate = FrameRate,
-            SamplingSteps = SamplingSteps, Sampler = Sampler, GuidanceScale = GuidanceScale, GuidanceRescale = GuidanceRescale,
-            NegativePrompt = NegativePrompt, Seed = seed,
-        };
+            var usual = new GenerationOptions();
+            return usual with
+            {
+                FrameCount = FrameCount ?? usual.FrameCount, Height = Height ?? usual.Height, Width = Width ?? usual.Width, FrameRate = FrameRate,
+                SamplingSteps = SamplingSteps, Sampler = Sampler, GuidanceScale = GuidanceScale, GuidanceRescale = GuidanceRescale,
+                NegativePrompt = NegativePrompt, Seed = seed,
+            };
+        }
 
         internal TrainingSettings Training(long seed) => new()
         {
-            Steps = Steps, BatchSize = BatchSize, LearningRate = LearningRate, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
-            LossWeighting = LossWeighting, CaptionDropout = CaptionDropout, MaxGradientNorm = MaxGradientNorm,
-            HeldOutFraction = HeldOutFraction, EvaluateEvery = EvaluateEvery, Seed = seed,
+            Steps = Steps, BatchSize = BatchSize, GradientAccumulationSteps = GradientAccumulationSteps, LearningRate = LearningRate,
+            LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
+            LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
+            MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
+            EvaluateEvery = EvaluateEvery, Seed = seed, TensorBoardFolder = TensorBoardFolder,
+            Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
+            {
+                Folder = CheckpointFolder, Every = CheckpointEvery, Minutes = CheckpointMinutes, Kept = CheckpointsKept, Resume = Resume,
+            },
         };
 
-        /// <summary>Throws one exception that names everything that is wrong; only for what <see cref="For"/> gave.</summary>
-        /// <param name="factor">The model's pixels per latent.</param>
-        /// <exception cref="ArgumentException">Something is.</exception>
-        internal void Validate(int factor)
+        /// <summary>Everything that is wrong. What the model decides is left out where it is not filled in.</summary>
+        /// <param name="factor">The model's pixels per latent; 1 where it is not known.</param>
+        internal IReadOnlyList<string> Problems(int factor = 1) => [.. Names(), .. Structure(), .. Numbers(), .. Generation(0).Problems(factor)];
+
+        /// <summary>Says of every file that is named but not there.</summary>
+        internal IEnumerable<string> MissingFiles()
         {
-            string[] problems = [.. Names(), .. Structure(), .. Numbers(), .. Generation(0).Problems(factor)];
-            if (problems.Length > 0)
-                throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), "options");
+            foreach (var (option, path) in (Loras ?? []).Select(lora => ("The LoRA", lora?.Path)).Prepend((nameof(MotionModulePath), MotionModulePath)))
+                if (!string.IsNullOrWhiteSpace(path) && !Path.Exists(path))
+                    yield return $"{option} '{path}' does not exist.";
         }
+
+        internal static ArgumentException Refusal(IEnumerable<string> problems) => new("The options cannot be used: " + string.Join(' ', problems), "options");
 
         private IEnumerable<string> Names()
         {
@@ -264,24 +344,36 @@ public sealed partial class TextToVideoTrainer
 
         private IEnumerable<string> Structure()
         {
-            if (!Enum.IsDefined(Layout!.Value))
+            if (Layout is { } layout && !Enum.IsDefined(layout))
                 yield return $"Layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.";
-            else if (MotionModulePath is not null && Layout != UNetLayout.Serial)
+            else if (MotionModulePath is not null && Layout is not (null or UNetLayout.Serial))
                 yield return $"MotionModulePath needs the Serial layout, but Layout is {Layout}.";
             if (MotionModulePath is not null && string.IsNullOrWhiteSpace(MotionModulePath))
                 yield return "MotionModulePath is empty.";
-            foreach (var lora in Loras)
+            if (Loras is null || Loras.Contains(null!))
+                yield return "Loras is null or has a null; use an empty list for none.";
+            foreach (var lora in Loras?.Where(lora => lora is not null) ?? [])
                 if (string.IsNullOrWhiteSpace(lora.Path) || !double.IsFinite(lora.Scale))
                     yield return FormattableString.Invariant($"The LoRA of path '{lora.Path}' and scale {lora.Scale} must have a path and a finite scale.");
-            if (!Enum.IsDefined(Lateral!.Value))
+            if (Lateral is { } lateral && !Enum.IsDefined(lateral))
                 yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<UNet.Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))
                 yield return $"ShortClip is {ShortClip}; known are {string.Join(", ", Enum.GetNames<ShortClip>())}.";
             if (!Enum.IsDefined(LossWeighting))
                 yield return $"LossWeighting is {LossWeighting}; known are {string.Join(", ", Enum.GetNames<LossWeighting>())}.";
-            if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
+            if (!Enum.IsDefined(LearningRateSchedule))
+                yield return $"LearningRateSchedule is {LearningRateSchedule}; known are {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}.";
+            if (!Enum.IsDefined(NonFiniteStep))
+                yield return $"NonFiniteStep is {NonFiniteStep}; known are {string.Join(", ", Enum.GetNames<NonFiniteStep>())}.";
+            if (TensorBoardFolder is not null && string.IsNullOrWhiteSpace(TensorBoardFolder))
+                yield return "TensorBoardFolder is empty.";
+            if (CheckpointFolder is not null && string.IsNullOrWhiteSpace(CheckpointFolder))
+                yield return "CheckpointFolder is empty.";
+            if (Resume && CheckpointFolder is null)
+                yield return "Resume is true, but there is no CheckpointFolder to resume from.";
+            if (TemporalWidthDivisor is not (null or 1 or 2 or 4 or 8))
                 yield return $"TemporalWidthDivisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.";
-            else if (Layout == UNetLayout.StreamParallel && Lateral == UNet.Lateral.Identity && TemporalWidthDivisor != 1)
+            else if (Layout == UNetLayout.StreamParallel && Lateral == UNet.Lateral.Identity && TemporalWidthDivisor is not (null or 1))
                 yield return $"Lateral.Identity needs both streams equally wide, but TemporalWidthDivisor is {TemporalWidthDivisor}.";
         }
 
@@ -291,12 +383,20 @@ public sealed partial class TextToVideoTrainer
                 yield return $"Steps is {Steps}; at least 0 are needed.";
             if (BatchSize < 1)
                 yield return $"BatchSize is {BatchSize}; at least 1 is needed.";
+            if (GradientAccumulationSteps < 1)
+                yield return $"GradientAccumulationSteps is {GradientAccumulationSteps}; at least 1 is needed.";
             if (!(LearningRate > 0 && double.IsFinite(LearningRate)))
                 yield return FormattableString.Invariant($"LearningRate is {LearningRate}; it must be positive and finite.");
             if (!(WeightDecay >= 0 && double.IsFinite(WeightDecay)))
                 yield return FormattableString.Invariant($"WeightDecay is {WeightDecay}; it must be at least 0 and finite.");
             if (WarmupSteps < 0)
                 yield return $"WarmupSteps is {WarmupSteps}; at least 0 are needed.";
+            if (!(OffsetNoise is >= 0 and <= 1))
+                yield return FormattableString.Invariant($"OffsetNoise is {OffsetNoise}; 0 to 1 is possible.");
+            if (!(InputPerturbation is >= 0 and <= 1))
+                yield return FormattableString.Invariant($"InputPerturbation is {InputPerturbation}; 0 to 1 is possible.");
+            if (!(EmaDecay is >= 0 and < 1))
+                yield return FormattableString.Invariant($"EmaDecay is {EmaDecay}; it must be at least 0 and below 1.");
             if (!(CaptionDropout is >= 0 and <= 1))
                 yield return FormattableString.Invariant($"CaptionDropout is {CaptionDropout}; 0 to 1 is possible.");
             if (!(MaxGradientNorm > 0 && double.IsFinite(MaxGradientNorm)))
@@ -305,6 +405,12 @@ public sealed partial class TextToVideoTrainer
                 yield return FormattableString.Invariant($"HeldOutFraction is {HeldOutFraction}; it must be at least 0 and below 1.");
             if (EvaluateEvery < 0)
                 yield return $"EvaluateEvery is {EvaluateEvery}; at least 0 is needed.";
+            if (CheckpointEvery < 0)
+                yield return $"CheckpointEvery is {CheckpointEvery}; at least 0 is needed.";
+            if (!(CheckpointMinutes >= 0 && double.IsFinite(CheckpointMinutes)))
+                yield return FormattableString.Invariant($"CheckpointMinutes is {CheckpointMinutes}; it must be at least 0 and finite.");
+            if (CheckpointsKept < 1)
+                yield return $"CheckpointsKept is {CheckpointsKept}; at least 1 is needed.";
         }
     }
 }

@@ -27,9 +27,18 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     {
         _host = Contracts.CheckRef(env, nameof(env)).Register(nameof(TextToVideoTrainer));
         _host.CheckValue(options, nameof(options));
-        _base = start ?? (options.ModelPath is { } path ? PretrainedModel.From(path, options.TokenizerPath) : PretrainedModel.Embedded());
+        try
+        {
+            _base = start ?? (options.ModelPath is { } path ? PretrainedModel.From(path, options.TokenizerPath) : PretrainedModel.Embedded());
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException && options.Problems() is { Count: > 0 } further)
+        {
+            throw Options.Refusal([.. further, e.Message]);
+        }
         _options = options.For(_base);
-        _options.Validate(_base.Factor);
+        string[] problems = [.. _options.Problems(_base.Factor), .. _options.MissingFiles()];
+        if (problems.Length > 0)
+            throw Options.Refusal(problems);
     }
 
     /// <summary>Trains on the clips of the data.</summary>
@@ -38,13 +47,16 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
     /// <exception cref="ArgumentException">The sampler cannot do what the model's scheduler_config.json asks for, or not in so many steps.</exception>
     /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
-    /// refused for it; the message names the row. Or a file of the options is damaged or of another kind, or the loss became infinite.</exception>
+    /// refused for it; the message names the row. Or a file of the options, or every checkpoint to resume from, is damaged, or a loss or gradient is not
+    /// finite.</exception>
     /// <exception cref="FileNotFoundException">A file of the options is missing.</exception>
     /// <exception cref="WeightMismatchException">The pretrained model's weights are not those that its configs describe, or the motion modules or a LoRA
     /// were made for another model.</exception>
-    /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, or the GPU that was asked for is not
-    /// there.</exception>
-    /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled.</exception>
+    /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
+    /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, or no weight moves.</exception>
+    /// <exception cref="IOException">Checkpoints or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
+    /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
+    /// checkpoint written where they are kept.</exception>
     public TextToVideoTransformer Fit(IDataView input)
     {
         _host.CheckValue(input, nameof(input));
@@ -144,7 +156,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                     $"Step {at.Step} of {at.Steps}: loss {at.Loss:F4}, {at.StepsPerSecond:F2} steps/s, {at.Remaining:hh\\:mm\\:ss} to go."));
             _options.Progress?.Report(at);
             CheckAlive();
-        }, _options.CancellationToken);
+        }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message));
 
         if (history.HeldOut is [var first, .., var final])
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));

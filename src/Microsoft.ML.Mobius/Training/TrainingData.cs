@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
@@ -12,17 +14,26 @@ namespace Microsoft.ML.Mobius.Training;
 internal sealed class TrainingData(TextToVideoModel model) : IDisposable
 {
     private readonly List<(string Caption, Tensor Mean, Tensor Deviation)> _clips = [];
+    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     public int Count => _clips.Count;
 
+    /// <summary>Tells these captions and pixels, in this order, from others.</summary>
+    public string Hash => Convert.ToHexStringLower(_hash.GetCurrentHash())[..16];
+
     /// <summary>Encodes a clip; its size in frames and pixels must be that of the others.</summary>
+    /// <exception cref="InvalidDataException">Its latents are not finite.</exception>
     public void Add(string caption, VideoClip clip)
     {
+        _hash.AppendData(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{clip.FrameCount} {clip.Height} {clip.Width} {caption.Length} {caption}")));
+        _hash.AppendData(clip.Pixels.Span);
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         var frames = tensor(clip.Pixels.Span.ToArray(), device: model.Device).reshape(clip.FrameCount, clip.Height, clip.Width, 3)
             .permute(0, 3, 1, 2).to(ScalarType.Float32).div(127.5).sub(1).contiguous();   // [F, 3, H, W] in [-1, 1]
         var (mean, logVariance) = model.Autoencoder.Posterior(frames);
+        if (!(mean.isfinite().all() & logVariance.isfinite().all()).item<bool>())
+            throw new InvalidDataException($"The autoencoder makes latents that are not finite of the clip {_clips.Count} '{caption}'.");
         double scale = model.Autoencoder.Config().ScalingFactor;
 
         Tensor Keep(Tensor perFrame) => perFrame.mul(scale).transpose(0, 1).contiguous().DetachFromDisposeScope();   // [c, F, h, w]
@@ -48,5 +59,6 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
             deviation.Dispose();
         }
         _clips.Clear();
+        _hash.Dispose();
     }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Training;
@@ -12,97 +13,194 @@ namespace Microsoft.ML.Mobius.Training;
 /// </summary>
 internal sealed class TrainingLoop
 {
+    /// <summary>Steps after which weights must have moved, and steps in a row of which not all may be skipped.</summary>
+    private const int Patience = 10;
+
+    private const string LowerRate = "A lower learning rate may help.";
+
     private readonly TextToVideoModel _model;
     private readonly TrainingData _data;
     private readonly TrainingSettings _settings;
-    private readonly Generator _generator;
-    private readonly Random _random;
+    private readonly TrainingRandom _random;
+    private readonly Action<string> _warn;
+    private int _skipped;
 
-    private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings)
+    private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<string> warn)
     {
-        (_model, _data, _settings) = (model, data, settings);
-        _generator = new Generator((ulong)settings.Seed, CPU);
-        _random = new Random(HashCodeOf(settings.Seed));
+        (_model, _data, _settings, _warn) = (model, data, settings, warn);
+        _random = new TrainingRandom(settings.Seed);
     }
 
-    /// <summary>Trains; the model has the result when it returns.</summary>
+    /// <summary>Trains; the model has the result when it returns: the trained weights, or their average where one is kept.</summary>
     /// <param name="model">Moved in place: the temporal half alone.</param>
     /// <param name="data">At least one clip.</param>
     /// <param name="settings">How.</param>
     /// <param name="progress">Called after every step.</param>
-    /// <param name="token">Stops between two steps.</param>
-    public static TrainingHistory Run(
-        TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null, CancellationToken token = default)
+    /// <param name="say">Told what was saved and resumed.</param>
+    /// <param name="warn">Told which checkpoints are damaged and which steps are skipped.</param>
+    /// <param name="token">Stops between two steps, after a checkpoint where they are kept.</param>
+    /// <exception cref="InvalidDataException">A loss or gradient is not finite, and the step may not be skipped; or all checkpoints are damaged.</exception>
+    /// <exception cref="InvalidOperationException">The weights do not move, or the checkpoints are another run's.</exception>
+    /// <exception cref="IOException">A checkpoint or the log cannot be written.</exception>
+    public static TrainingHistory Run(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null,
+        CancellationToken token = default, Action<string>? say = null, Action<string>? warn = null)
     {
-        var loop = new TrainingLoop(model, data, settings);
-        using (loop._generator)
-            return loop.Run(progress, token);
+        say ??= _ => { };
+        warn ??= _ => { };
+        using var state = new TrainingState(model.UNet.Temporal, settings);
+        Checkpoints? checkpoints = settings.Checkpoints is { } kept ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say, warn) : null;
+        checkpoints?.Begin(state);
+        using var events = settings.TensorBoardFolder is { } folder ? new EventFile(folder, state.Step) : null;
+        return new TrainingLoop(model, data, settings, warn).Run(state, checkpoints, events, progress, token);
     }
 
-    private TrainingHistory Run(Action<TrainingProgress>? progress, CancellationToken token)
+    private TrainingHistory Run(
+        TrainingState state, Checkpoints? checkpoints, EventFile? events, Action<TrainingProgress>? progress, CancellationToken token)
     {
-        int[] order = [.. Enumerable.Range(0, _data.Count)];
-        _random.Shuffle(order);
+        int[] clips = [.. Enumerable.Range(0, _data.Count)];
+        _random.Split().Shuffle(clips);
         int heldOutCount = Math.Min((int)Math.Round(_data.Count * _settings.HeldOutFraction), _data.Count - 1);
-        int[] trained = order[heldOutCount..];
-        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, order[..heldOutCount], _settings.Seed);
+        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, clips[..heldOutCount], _settings.Seed);
+        var order = new ClipOrder(clips[heldOutCount..], _random);
 
-        var parameters = _model.UNet.Temporal.parameters().ToList();
-        using var optimizer = optim.AdamW(parameters, lr: _settings.LearningRate, weight_decay: _settings.WeightDecay);
-        var losses = new List<LossPoint>();
-        var heldOutLosses = new List<LossPoint>();
-        var clock = Stopwatch.StartNew();
-        void MeasureHeldOut(int step)
+        Stopwatch clock = Stopwatch.StartNew(), stepping = new();
+        double before = state.Seconds;
+        int resumed = state.Step;
+        double[]? start = resumed == 0 ? state.Sums() : null;
+
+        void Save()
         {
-            if (heldOut is not null)
-                heldOutLosses.Add(new LossPoint(step, heldOut.Measure(token)));
+            state.Seconds = before + clock.Elapsed.TotalSeconds;
+            checkpoints?.Save(state);
         }
 
-        MeasureHeldOut(0);
-        double untimed = clock.Elapsed.TotalSeconds;
-        var batches = Batches(trained).GetEnumerator();
-        _model.UNet.Temporal.train();
         try
         {
-            for (int step = 1; step <= _settings.Steps; step++)
+            MeasureHeldOut(heldOut, state, events, token);
+            while (state.Step < _settings.Steps)
             {
                 token.ThrowIfCancellationRequested();
-                batches.MoveNext();
-                foreach (var group in optimizer.ParamGroups)
-                    group.LearningRate = _settings.LearningRateAt(step);
-
-                using (NewDisposeScope())
+                double learningRate = _settings.LearningRateAt(state.Step + 1);
+                stepping.Start();
+                var made = Step(state, order, learningRate);
+                stepping.Stop();
+                if (made is (var loss, var norm))
                 {
-                    optimizer.zero_grad();
-                    double loss = Backward(batches.Current);
-                    nn.utils.clip_grad_norm_(parameters, _settings.MaxGradientNorm);
-                    if (!double.IsFinite(loss))
-                        throw new InvalidDataException($"The loss of step {step} is not finite. Clips of the batch: "
-                            + string.Join(", ", batches.Current.Select(i => $"{i} '{_data.Caption(i)}'")) + ". A lower learning rate may help.");
-                    optimizer.step();
-                    losses.Add(new LossPoint(step, loss));
+                    double rate = (state.Step - resumed) / stepping.Elapsed.TotalSeconds;
+                    long memory = ProcessMemory.Peak();
+                    events?.Add(state.Step, ("train/loss", loss), ("train/learning_rate", learningRate), ("train/gradient_norm", norm),
+                        ("train/peak_memory_mib", memory / (double)(1 << 20)));
+                    progress?.Invoke(new TrainingProgress(
+                        state.Step, _settings.Steps, loss, learningRate, rate, TimeSpan.FromSeconds((_settings.Steps - state.Step) / rate), memory));
                 }
-
-                double rate = step / (clock.Elapsed.TotalSeconds - untimed);
-                progress?.Invoke(new TrainingProgress(step, _settings.Steps, losses[^1].Loss, _settings.LearningRateAt(step), rate,
-                    TimeSpan.FromSeconds((_settings.Steps - step) / rate), ProcessMemory.Peak()));
-                if (step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0))
-                {
-                    double before = clock.Elapsed.TotalSeconds;
-                    _model.UNet.Temporal.eval();
-                    MeasureHeldOut(step);
-                    _model.UNet.Temporal.train();
-                    untimed += clock.Elapsed.TotalSeconds - before;
-                }
+                if (state.Step == Patience && start is not null && state.Sums().SequenceEqual(start))
+                    throw new InvalidOperationException(FormattableString.Invariant(
+                        $"No weight has moved in {Patience} steps, the last at a learning rate of {learningRate:G3}: nothing would be learnt."));
+                MeasureHeldOut(heldOut, state, events, token);
+                if (state.Step == _settings.Steps || checkpoints?.IsDue(state.Step) == true)
+                    Save();
             }
+        }
+        catch (OperationCanceledException)
+        {
+            Save();
+            throw;
         }
         finally
         {
             _model.UNet.Temporal.eval();
-            foreach (var parameter in parameters)
-                parameter.grad = null;                                                    // or one would stay beside every weight
+            Forget(state.Parameters);                                                     // or a gradient would stay beside every weight
         }
-        return new TrainingHistory(losses, heldOutLosses, clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
+        state.Average?.Swap();
+        return new TrainingHistory(state.Losses, state.HeldOut, before + clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
+    }
+
+    /// <summary>Measures the held-out loss of what would be the result now, where that is due and not yet done.</summary>
+    /// <exception cref="InvalidDataException">It is not finite.</exception>
+    private void MeasureHeldOut(HeldOutLoss? heldOut, TrainingState state, EventFile? events, CancellationToken token)
+    {
+        int step = state.Step;
+        bool isDue = step == 0 || step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0);
+        if (heldOut is null || !isDue || (state.HeldOut is [.., var last] && last.Step == step))
+            return;
+        double loss;
+        _model.UNet.Temporal.eval();
+        state.Average?.Swap();
+        try
+        {
+            loss = heldOut.Measure(token);
+        }
+        finally
+        {
+            state.Average?.Swap();
+        }
+        if (!double.IsFinite(loss))
+            throw new InvalidDataException($"The held-out loss after step {step} is not finite. {LowerRate}");
+        state.AddHeldOut(loss);
+        events?.Add(step, ("held-out/loss", loss));
+    }
+
+    /// <summary>Makes the next step; gives its loss and the norm of its gradient before clipping, or null if it was skipped.</summary>
+    /// <exception cref="InvalidDataException">Loss or gradient are not finite, and the step may not be skipped.</exception>
+    private (double Loss, double Norm)? Step(TrainingState state, ClipOrder order, double learningRate)
+    {
+        using var scope = NewDisposeScope();
+        var (loss, norm) = Gradients(state, order);
+        if (double.IsFinite(loss) && double.IsFinite(norm))
+        {
+            _skipped = 0;
+            state.Advance(loss, learningRate);
+            return (loss, norm);
+        }
+        string problem = $"The {(double.IsFinite(loss) ? "gradient" : "loss")} of step {state.Step + 1} is not finite. Clips of the step: "
+            + string.Join(", ", Batches(state.Step + 1).SelectMany(number => order.Batch(number, _settings.BatchSize)).Distinct()
+                .Select(i => $"{i} '{_data.Caption(i)}'")) + ".";
+        if (_settings.NonFiniteStep == NonFiniteStep.Stop)
+            throw new InvalidDataException($"{problem} {LowerRate}");
+        if (++_skipped == Patience)
+            throw new InvalidDataException($"{problem} So were the {Patience - 1} before. {LowerRate}");
+        _warn($"{problem} It is skipped.");
+        state.Skip();
+        return null;
+    }
+
+    /// <summary>The numbers of a step's batches.</summary>
+    private IEnumerable<long> Batches(int step)
+    {
+        long batches = _settings.GradientAccumulationSteps;
+        for (long number = (step - 1) * batches; number < step * batches; number++)
+            yield return number;
+    }
+
+    /// <summary>
+    /// Gives the parameters the clipped gradients of the next step: the mean over its batches. Gives the loss, the mean over them, and the norm
+    /// before clipping, too.
+    /// </summary>
+    /// <remarks>
+    /// The batches' gradients are summed here, in order, and not where libtorch keeps them: there the two halves of a batch add to what is
+    /// there one after the other, in an order left to chance.
+    /// </remarks>
+    private (double Loss, double Norm) Gradients(TrainingState state, ClipOrder order)
+    {
+        _model.UNet.Temporal.train();
+        var sums = new Tensor?[state.Parameters.Count];
+        double loss = 0;
+        foreach (long number in Batches(state.Step + 1))
+        {
+            Forget(state.Parameters);
+            loss += Backward(order.Batch(number, _settings.BatchSize), number) / _settings.GradientAccumulationSteps;
+            using var _ = no_grad();
+            foreach (var (i, parameter) in state.Parameters.Index())
+                if (_settings.GradientAccumulationSteps > 1 && parameter.grad is { } gradient)
+                    sums[i] = sums[i] is { } sum ? gradient.add_(sum) : gradient;         // the last batch's gradient ends as the sum of all
+        }
+        return (loss, nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm));
+    }
+
+    private static void Forget(IEnumerable<Parameter> parameters)
+    {
+        foreach (var parameter in parameters)
+            parameter.grad = null;
     }
 
     /// <summary>
@@ -113,13 +211,20 @@ internal sealed class TrainingLoop
     /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
     /// either way, to the bit.
     /// </remarks>
-    private double Backward(int[] clips)
+    private double Backward(int[] clips, long number)
     {
-        var latents = _data.Latents(clips, _generator);                                   // [B, c, F, h, w]
-        var noise = randn(latents.shape, generator: _generator).to(_model.Device);
-        int[] t = [.. clips.Select(_ => _random.Next(_model.Schedule.Steps))];
-        var text = _model.EncodeText([.. clips.Select(i => _random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
-        var (noisy, target) = (_model.Schedule.AddNoise(latents, noise, t), _model.Schedule.Target(latents, noise, t));
+        using var scope = NewDisposeScope();
+        using var generator = _random.Noise(number);
+        var random = _random.Batch(number);
+        var latents = _data.Latents(clips, generator);                                    // [B, c, F, h, w]
+        var noise = randn(latents.shape, generator: generator);
+        if (_settings.OffsetNoise > 0)
+            noise = Perturbed(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
+        var input = _settings.InputPerturbation > 0 ? Perturbed(noise, randn(noise.shape, generator: generator), _settings.InputPerturbation) : noise;
+        (noise, input) = (noise.to(_model.Device), input.to(_model.Device));
+        int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
+        var text = _model.EncodeText([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
+        var (noisy, target) = (_model.Schedule.AddNoise(latents, input, t), _model.Schedule.Target(latents, noise, t));
         var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
 
         double Part(Range part)
@@ -127,7 +232,7 @@ internal sealed class TrainingLoop
             using var scope = NewDisposeScope();
             var predicted = _model.UNet.call(noisy[part], steps[part], text[part]);
             var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
-            (squares * weights[part]).sum().div(clips.Length).backward();
+            (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps).backward();
             return squares.sum().item<float>() / clips.Length;
         }
 
@@ -137,33 +242,19 @@ internal sealed class TrainingLoop
         return first + second;
     }
 
+    /// <summary>
+    /// ε + s η. With one η per clip and channel every channel is a little brighter or darker in all frames, or means would hardly be learnt
+    /// (Guttenberg 2023, offset noise). With η as ε, and ε the target, the model is made to bear its own errors (Ning et al. 2023, arXiv 2301.11706).
+    /// </summary>
+    /// <param name="noise">ε, [B, c, F, h, w].</param>
+    /// <param name="further">η, standard normal, [B, c, 1, 1, 1] or as ε.</param>
+    /// <param name="strength">s.</param>
+    internal static Tensor Perturbed(Tensor noise, Tensor further, double strength) => noise + strength * further;
+
     private float Weight(int t) => (float)(_settings.LossWeighting switch
     {
         LossWeighting.Velocity => _model.Schedule.VelocityWeight(t),
         LossWeighting.MinSnr => _model.Schedule.MinSnrWeight(t, gamma: 5),
         _ => 1,
     });
-
-    /// <summary>Batches without end: every clip once per epoch, in a new order each time; a batch may run over into the next epoch.</summary>
-    private IEnumerable<int[]> Batches(int[] clips)
-    {
-        var order = (int[])clips.Clone();
-        int at = order.Length;
-        while (true)
-        {
-            var batch = new int[_settings.BatchSize];
-            for (int i = 0; i < batch.Length; i++)
-            {
-                if (at == order.Length)
-                {
-                    _random.Shuffle(order);
-                    at = 0;
-                }
-                batch[i] = order[at++];
-            }
-            yield return batch;
-        }
-    }
-
-    private static int HashCodeOf(long seed) => unchecked((int)seed ^ (int)(seed >> 32));
 }

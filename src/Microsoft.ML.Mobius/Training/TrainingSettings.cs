@@ -5,18 +5,58 @@ internal sealed record TrainingSettings
 {
     public required int Steps { get; init; }
     public int BatchSize { get; init; } = 8;
+    public int GradientAccumulationSteps { get; init; } = 1;
     public double LearningRate { get; init; } = 1e-3;
+    public LearningRateSchedule LearningRateSchedule { get; init; }
     public double WeightDecay { get; init; } = 1e-2;
     public int WarmupSteps { get; init; } = 50;
     public LossWeighting LossWeighting { get; init; }
+    public double OffsetNoise { get; init; }
+    public double InputPerturbation { get; init; }
     public double CaptionDropout { get; init; } = 0.1;
     public double MaxGradientNorm { get; init; } = 1;
+    public double EmaDecay { get; init; }
     public double HeldOutFraction { get; init; } = 0.1;
     public int EvaluateEvery { get; init; } = 100;
+    public NonFiniteStep NonFiniteStep { get; init; }
     public long Seed { get; init; }
 
-    /// <summary>Linear warm-up, then a half cosine down to nothing at the last step.</summary>
+    /// <summary>Null writes no events.</summary>
+    public string? TensorBoardFolder { get; init; }
+
+    /// <summary>Null keeps no checkpoints.</summary>
+    public CheckpointSettings? Checkpoints { get; init; }
+
+    /// <summary>The rate that a step is made with.</summary>
     /// <param name="step">1 to <see cref="Steps"/>.</param>
     public double LearningRateAt(int step)
-        => LearningRate * Math.Min(1, (double)step / Math.Max(1, WarmupSteps)) * 0.5 * (1 + Math.Cos(Math.PI * (step - 1) / Steps));
+    {
+        double warmup = Math.Min(1, (double)step / Math.Max(1, WarmupSteps)), done = (step - 1.0) / Steps;
+        return LearningRate * LearningRateSchedule switch
+        {
+            LearningRateSchedule.Constant => warmup,
+            LearningRateSchedule.Linear => warmup * (1 - done),
+            LearningRateSchedule.Polynomial => warmup * Math.Pow(1 - done, 2),
+            LearningRateSchedule.OneCycle => OneCycle(step - 1, Math.Max(0, 0.3 * Steps - 1)),
+            _ => warmup * HalfCosine(1, 0, done),
+        };
+    }
+
+    /// <param name="step">Counted from 0.</param>
+    /// <param name="peak">The step, not always a whole one, of the highest rate.</param>
+    private double OneCycle(int step, double peak) => step < peak
+        ? HalfCosine(1.0 / 25, 1, step / peak)
+        : HalfCosine(1, 1.0 / 250_000, (step - peak) / Math.Max(1, Steps - 1 - peak));
+
+    private static double HalfCosine(double from, double to, double share) => to + (from - to) * 0.5 * (1 + Math.Cos(Math.PI * share));
+}
+
+/// <summary>Where, when and how many checkpoints are kept.</summary>
+internal sealed record CheckpointSettings
+{
+    public required string Folder { get; init; }
+    public int Every { get; init; } = 500;
+    public double Minutes { get; init; }
+    public int Kept { get; init; } = 3;
+    public bool Resume { get; init; }
 }

@@ -49,12 +49,8 @@ internal static class Safetensors
         string path,
         IEnumerable<KeyValuePair<string, Tensor>> tensors,
         ScalarType? storeFloatsAs = null,
-        IReadOnlyDictionary<string, string>? metadata = null) => FileAside.Write(path, aside =>
-        {
-            using var stream = new FileStream(aside, FileMode.Create, FileAccess.Write);
-            Write(stream, tensors, storeFloatsAs, metadata);
-            stream.Flush(flushToDisk: true);
-        });
+        IReadOnlyDictionary<string, string>? metadata = null)
+        => FileAside.WriteThrough(path, stream => Write(stream, tensors, storeFloatsAs, metadata));
 
     /// <summary>Reads every tensor of the stream into the CPU's memory.</summary>
     /// <param name="stream">Read from its present position to its end, never sought in.</param>

@@ -82,12 +82,7 @@ internal sealed class ShardedFile : WeightFile
             Safetensors.Write(file, shards.Count == 0 ? [] : shards[i], storeFloatsAs);
         if (files.Length > 1)
         {
-            FileAside.Write(index, aside =>
-            {
-                using var stream = new FileStream(aside, FileMode.Create, FileAccess.Write);
-                WriteIndex(stream, total, shards.Zip(files, (shard, file) => (shard, Path.GetFileName(file))));
-                stream.Flush(flushToDisk: true);
-            });
+            FileAside.WriteThrough(index, stream => WriteIndex(stream, total, shards.Zip(files, (shard, file) => (shard, Path.GetFileName(file)))));
         }
         string name = Path.GetFileName(stem);
         var written = files.Select(file => Path.GetFileName(file)).ToHashSet();

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -24,9 +25,17 @@ internal sealed class TrainingKind : GoldenKind
         CheckFirstStep(golden, schedule, zero, tolerances, findings);
 
         CheckWeights(golden, config, findings);
-        foreach (var (prefix, what) in new[] { ("offset.", "offset noise"), ("perturb.", "input perturbation") })
-            if (golden.Io.Keys.Any(key => key.StartsWith(prefix, StringComparison.Ordinal)))
-                findings.NotYet(what);
+        if (golden.Io.TryGetValue("offset.strength", out var strength))
+        {
+            CheckPerturbed(golden.Io, "offset.result_bc", "offset.rand_bc", strength.item<float>(), findings);
+            CheckPerturbed(golden.Io, "perturb.new_noise", "perturb.rand", 0.1, findings);
+        }
+    }
+
+    private static void CheckPerturbed(IReadOnlyDictionary<string, Tensor> io, string result, string further, double strength, Findings findings)
+    {
+        using var scope = NewDisposeScope();
+        findings.Within(result, io[result], TrainingLoop.Perturbed(io["offset.noise"], io[further], strength), 1e-6);
     }
 
     private static void Run(

@@ -5,6 +5,7 @@ using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
+using Microsoft.ML.Mobius.Weights;
 
 namespace Microsoft.ML.Mobius.Tests.Pipeline;
 
@@ -217,6 +218,10 @@ public sealed class TextToVideoTrainerTests
             (options.BatchSize, options.LearningRate, options.WeightDecay, options.WarmupSteps) = (0, 0, -1, -1);
             (options.CaptionDropout, options.MaxGradientNorm, options.HeldOutFraction, options.EvaluateEvery) = (1.5, 0, 1, -1);
             (options.SamplingSteps, options.Sampler, options.GuidanceScale, options.GuidanceRescale) = (0, (SamplerKind)99, double.NaN, 1.5);
+            (options.GradientAccumulationSteps, options.LearningRateSchedule, options.OffsetNoise, options.EmaDecay) = (0, (LearningRateSchedule)9, -1, 1);
+            (options.InputPerturbation, options.NonFiniteStep, options.TensorBoardFolder) = (2, (NonFiniteStep)9, "");
+            options.Loras = [new LoraSource("nowhere.safetensors"), null!];
+            (options.CheckpointFolder, options.CheckpointEvery, options.CheckpointMinutes, options.CheckpointsKept) = (" ", -1, double.NaN, 0);
         }));
         foreach (string option in new[]
         {
@@ -224,6 +229,9 @@ public sealed class TextToVideoTrainerTests
             "FrameCount", "Height is 18", "multiple of 4", "16 and 20", "Width is 0", "FrameRate", "BatchSize", "LearningRate", "WeightDecay",
             "WarmupSteps", "CaptionDropout", "MaxGradientNorm", "HeldOutFraction", "EvaluateEvery", "SamplingSteps", "Sampler is 99", "GuidanceScale",
             "GuidanceRescale",
+            "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay",
+            "InputPerturbation", "NonFiniteStep", "TensorBoardFolder", "Loras",
+            "CheckpointFolder", "CheckpointEvery", "CheckpointMinutes", "CheckpointsKept",
         })
             Assert.Contains(option, error.Message);
     }
@@ -260,6 +268,40 @@ public sealed class TextToVideoTrainerTests
         Assert.ThrowsExactly<OperationCanceledException>(() => _tiny.Trainer(options =>
             (options.Progress, options.CancellationToken, options.Steps) = (steps, cancel.Token, 100)).Fit(_tiny.Clips()));
         Assert.HasCount(1, steps.Seen);
+    }
+
+    [TestMethod]
+    public void Constructor_ResumeWithoutFolder_Throws()
+        => Assert.Contains("Resume", Assert.ThrowsExactly<ArgumentException>(() => _tiny.Trainer(options => options.Resume = true)).Message);
+
+    [TestMethod]
+    public void Fit_StoppedAndResumed_GivesTheModelOfAnUninterruptedRun()
+    {
+        using var folder = new TempFolder();
+        using var cancel = new CancellationTokenSource();
+        var steps = new Steps
+        {
+            At = progress =>
+            {
+                if (progress.Step == 2)
+                    cancel.Cancel();
+            },
+        };
+        VideoClip Video(Action<TextToVideoTrainer.Options>? change = null)
+        {
+            using var transformer = _tiny.Trainer(options =>
+            {
+                (options.Steps, options.LearningRate) = (4, 0.1);
+                change?.Invoke(options);
+            }).Fit(_tiny.Clips());
+            Assert.HasCount(4, transformer.History.Losses);
+            return TinyPipeline.Videos(transformer.Transform(_tiny.Prompts("a"))).Single();
+        }
+
+        Assert.ThrowsExactly<OperationCanceledException>(() => Video(
+            options => (options.CheckpointFolder, options.Progress, options.CancellationToken) = (folder.Path, steps, cancel.Token)));
+        TinyPipeline.AssertSame(Video(), Video(options => (options.CheckpointFolder, options.Resume) = (folder.Path, true)));
+        Assert.IsTrue(_tiny.Logged("Info", "Resumed after step 2"));
     }
 
     [TestMethod]

@@ -22,8 +22,9 @@ public sealed class MainJobTests
         Assert.AreEqual((0, ""), Job("fit", "--clips", clips, "--prompts", _files.PathOf("prompts.txt"), "--steps", "1"));
         Assert.AreEqual((0, ""), Job("generate", "--clips", clips, "--prompts", _files.PathOf("prompts.txt")));
 
-        string[] expected = ["contact-sheet.png", "loss.png", "model.zip", "summary.json", "videos/001.mp4", "videos/002.mp4"];
+        string[] expected = ["contact-sheet.png", "logs/events", "loss.png", "model.zip", "options.json", "summary.json", "videos/001.mp4", "videos/002.mp4"];
         CollectionAssert.AreEqual(expected, Left());
+        Assert.AreEqual(1, TextToVideoTrainer.Options.Read(Path.Combine(Out, "options.json")).Steps);
         using var summary = JsonDocument.Parse(File.ReadAllText(Path.Combine(Out, "summary.json")));
         Assert.AreEqual(1, summary.RootElement.GetProperty("fit").GetProperty("steps").GetInt32());
         Assert.AreEqual(2, summary.RootElement.GetProperty("generation").GetProperty("videos").GetInt32());
@@ -59,6 +60,13 @@ public sealed class MainJobTests
 
     [TestMethod]
     public void Fit_UnknownLayout_SaysWhichAreKnown() => Fails(["'sideways'", "stream-parallel"], "fit", "--layout", "sideways");
+
+    [TestMethod]
+    public void Fit_ResumeWithoutCheckpoints_SaysWhatIsMissing() => Fails(["--resume needs", "--checkpoints"], "fit", "--resume");
+
+    [TestMethod]
+    public void Fit_IntervalWithoutCheckpoints_SaysWhatIsMissing()
+        => Fails(["--checkpoint-every needs", "--checkpoints"], "fit", "--checkpoint-every", "5");
 
     [TestMethod]
     public void Fit_NoFfmpegOnThePath_SaysHowToInstallIt()
@@ -115,7 +123,8 @@ public sealed class MainJobTests
     }
 
     private string[] Left() => !Directory.Exists(Out) ? [] : [.. Directory.EnumerateFiles(Out, "*", SearchOption.AllDirectories)
-        .Select(file => Path.GetRelativePath(Out, file).Replace('\\', '/')).Order(StringComparer.Ordinal)];
+        .Select(file => Path.GetRelativePath(Out, file).Replace('\\', '/'))
+        .Select(file => file.StartsWith("logs/events", StringComparison.Ordinal) ? "logs/events" : file).Order(StringComparer.Ordinal)];
 
     private string Clips(int count)
     {

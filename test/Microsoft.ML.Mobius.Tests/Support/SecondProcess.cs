@@ -11,6 +11,16 @@ internal static class SecondProcess
     public static (int ExitCode, string Output, string Error) Run(
         string program, IEnumerable<string> arguments, params (string Name, string Value)[] environment)
     {
+        using var process = Start(program, arguments, environment);
+        var error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output, error.Result);
+    }
+
+    /// <summary>The same, not waited for; what it prints must be read, or it ends up waiting.</summary>
+    public static Process Start(string program, IEnumerable<string> arguments, params (string Name, string Value)[] environment)
+    {
         string dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
         var start = new ProcessStartInfo(dotnet, ["exec", Path.Combine(AppContext.BaseDirectory, program), .. arguments])
         {
@@ -18,10 +28,6 @@ internal static class SecondProcess
         };
         foreach (var (name, value) in environment)
             start.Environment[name] = value;
-        using var process = Process.Start(start)!;
-        var error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, error.Result);
+        return Process.Start(start)!;
     }
 }

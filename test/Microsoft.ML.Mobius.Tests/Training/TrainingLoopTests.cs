@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
@@ -83,8 +84,7 @@ public sealed class TrainingLoopTests
     {
         using var model = Tiny.Video();
         using var data = Tiny.Clips(model);
-        using (no_grad())
-            model.UNet.Temporal.parameters().Last().fill_(float.NaN);
+        Fill(model, float.NaN);
         var thrown = Assert.ThrowsExactly<InvalidDataException>(() => TrainingLoop.Run(model, data, ThreeSteps with { HeldOutFraction = 0 }));
         StringAssert.Contains(thrown.Message, "step 1");
         StringAssert.Contains(thrown.Message, "'clip ");
@@ -113,12 +113,122 @@ public sealed class TrainingLoopTests
     }
 
     [TestMethod]
-    public void LearningRateAt_Steps_WarmsUpAndFalls()
+    public void Run_GradientAccumulation_TakesSoManyBatchesPerStep()
     {
-        var settings = new TrainingSettings { Steps = 100, WarmupSteps = 10, LearningRate = 2 };
-        Assert.AreEqual(0.2, settings.LearningRateAt(1), 1e-12);
-        Assert.AreEqual(2 * 0.5 * (1 + Math.Cos(Math.PI * 0.09)), settings.LearningRateAt(10), 1e-12);
-        Assert.AreEqual(1, settings.LearningRateAt(51), 1e-12);
-        Assert.IsTrue(settings.LearningRateAt(100) is > 0 and < 0.001);
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        var settings = ThreeSteps with { GradientAccumulationSteps = 2, HeldOutFraction = 0, WarmupSteps = 0, LearningRate = 1e-30 };
+        var accumulated = TrainingLoop.Run(model, data, settings).Losses;
+        var single = TrainingLoop.Run(model, data, settings with { Steps = 6, GradientAccumulationSteps = 1 }).Losses;
+        Assert.HasCount(3, accumulated);
+        for (int step = 0; step < 3; step++)
+            Assert.AreEqual((single[2 * step].Loss + single[2 * step + 1].Loss) / 2, accumulated[step].Loss, 1e-6);
+    }
+
+    [TestMethod]
+    public void Run_Average_IsWhatIsMeasuredAndLeft()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        using var plain = Tiny.Video();
+        var settings = ThreeSteps with { EmaDecay = 0.9, LearningRate = 1e-2 };
+        var averaged = TrainingLoop.Run(model, data, settings);
+        var trained = TrainingLoop.Run(plain, data, settings with { EmaDecay = 0 });
+
+        CollectionAssert.AreEqual(trained.Losses.ToArray(), averaged.Losses.ToArray(), "The average changes the training.");
+        Assert.AreEqual(trained.HeldOut[0], averaged.HeldOut[0]);
+        Assert.AreNotEqual(trained.HeldOut[^1], averaged.HeldOut[^1]);
+        using var heldOut = new HeldOutLoss(model, data, HeldOutClips(data, settings), settings.Seed);
+        Assert.AreEqual(averaged.HeldOut[^1].Loss, heldOut.Measure(CancellationToken.None), 1e-6);
+    }
+
+    [TestMethod]
+    public void Run_FurtherNoise_ChangesTheLosses()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        double First(double offset = 0, double perturbation = 0) => TrainingLoop.Run(model, data,
+            ThreeSteps with { Steps = 1, LearningRate = 1e-30, OffsetNoise = offset, InputPerturbation = perturbation }).Losses[0].Loss;
+        double[] losses = [First(), First(offset: 0.5), First(perturbation: 0.5), First(0.5, 0.5)];
+        Assert.AreEqual(losses[0], First());
+        CollectionAssert.AllItemsAreUnique(losses);
+    }
+
+    [TestMethod]
+    public void Perturbed_OneNumberPerClipAndChannel_MovesEveryFrameAlike()
+    {
+        using var scope = NewDisposeScope();
+        var (noise, further) = (randn([2, 4, 3, 5, 5]), randn([2, 4, 1, 1, 1]));
+        var moved = TrainingLoop.Perturbed(noise, further, 0.1) - noise;
+        Assert.IsTrue(Close.Apart(moved, 0.1 * further.expand_as(noise)) < 1e-6);
+    }
+
+    [TestMethod]
+    public void Run_StepNotFinite_IsSkippedIfAllowed()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        var warned = new List<string>();
+        var history = TrainingLoop.Run(model, data, ThreeSteps with { HeldOutFraction = 0, NonFiniteStep = NonFiniteStep.Skip }, progress =>
+        {
+            if (progress.Step == 1)
+                Fill(model, float.NaN);
+        }, warn: message =>
+        {
+            warned.Add(message);
+            Fill(model, 0);
+        });
+        CollectionAssert.AreEqual(new[] { 1, 3 }, history.Losses.Select(point => point.Step).ToArray());
+        Assert.Contains("step 2", warned.Single());
+        Assert.Contains("'clip ", warned.Single());
+        Assert.IsTrue(model.UNet.Temporal.parameters().All(parameter => parameter.isfinite().all().item<bool>()));
+    }
+
+    [TestMethod]
+    public void Run_NeverFinite_StopsThoughSkippingIsAllowed()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        Fill(model, float.NaN);
+        var warned = new List<string>();
+        var thrown = Assert.ThrowsExactly<InvalidDataException>(() => TrainingLoop.Run(
+            model, data, ThreeSteps with { Steps = 30, HeldOutFraction = 0, NonFiniteStep = NonFiniteStep.Skip }, warn: warned.Add));
+        Assert.Contains("step 10", thrown.Message);
+        Assert.HasCount(9, warned);
+    }
+
+    [TestMethod]
+    public void Run_HeldOutLossNotFinite_Stops()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        Fill(model, float.NaN);
+        Assert.Contains("held-out loss after step 0", Assert.ThrowsExactly<InvalidDataException>(() => TrainingLoop.Run(model, data, ThreeSteps)).Message);
+    }
+
+    [TestMethod]
+    public void Run_WeightsThatDoNotMove_StopsAfterTenSteps()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        int done = 0;
+        var settings = ThreeSteps with { Steps = 20, HeldOutFraction = 0, LearningRate = 1e-300 };
+        var thrown = Assert.ThrowsExactly<InvalidOperationException>(() => TrainingLoop.Run(model, data, settings, progress => done = progress.Step));
+        Assert.AreEqual(10, done);
+        Assert.Contains("No weight has moved", thrown.Message);
+    }
+
+    private static void Fill(TextToVideoModel model, float value)
+    {
+        using var _ = no_grad();
+        using var scope = NewDisposeScope();
+        model.UNet.Temporal.parameters().Last().fill_(value);
+    }
+
+    private static int[] HeldOutClips(TrainingData data, TrainingSettings settings)
+    {
+        int[] clips = [.. Enumerable.Range(0, data.Count)];
+        new TrainingRandom(settings.Seed).Split().Shuffle(clips);
+        return clips[..(int)Math.Round(data.Count * settings.HeldOutFraction)];
     }
 }

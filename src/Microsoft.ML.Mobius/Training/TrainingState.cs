@@ -1,0 +1,155 @@
+using System.Text.Json;
+using Microsoft.ML.Mobius.Files;
+using Microsoft.ML.Mobius.Weights;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Training;
+
+/// <summary>
+/// All that steps move: the trained weights, their average, the moments of AdamW, and what was measured. Learning rate, position in the data and random
+/// draws follow from the step (<see cref="TrainingSettings.LearningRateAt"/>, <see cref="ClipOrder"/>, <see cref="TrainingRandom"/>).
+/// </summary>
+internal sealed class TrainingState : IDisposable
+{
+    private const string Weights = "weights.safetensors", Averages = "average.safetensors", Moments = "optimizer.safetensors", Measured = "progress.json";
+
+    private readonly nn.Module _module;
+    private readonly List<string> _names;
+    private readonly AdamW _optimizer;
+    private Progress _progress = new(0, 0, [], []);
+
+    public TrainingState(nn.Module module, TrainingSettings settings)
+    {
+        var named = module.named_parameters().ToList();
+        _module = module;
+        _names = [.. named.Select(pair => pair.name)];
+        Parameters = [.. named.Select(pair => pair.parameter)];
+        _optimizer = optim.AdamW(Parameters, lr: settings.LearningRate, weight_decay: settings.WeightDecay);
+        Average = settings.EmaDecay > 0 ? new WeightAverage(Parameters, settings.EmaDecay) : null;
+    }
+
+    public IReadOnlyList<Parameter> Parameters { get; }
+
+    public WeightAverage? Average { get; }
+
+    /// <summary>Steps done.</summary>
+    public int Step => _progress.Step;
+
+    /// <summary>Time taken so far, by whatever processes.</summary>
+    public double Seconds
+    {
+        get => _progress.Seconds;
+        set => _progress = _progress with { Seconds = value };
+    }
+
+    public IReadOnlyList<LossPoint> Losses => _progress.Losses;
+
+    public IReadOnlyList<LossPoint> HeldOut => _progress.HeldOut;
+
+    /// <summary>Moves the weights by the gradients that they have.</summary>
+    public void Advance(double loss, double learningRate)
+    {
+        foreach (var group in _optimizer.ParamGroups)
+            group.LearningRate = learningRate;
+        _optimizer.step();
+        _progress = _progress with { Step = Step + 1 };
+        _progress.Losses.Add(new LossPoint(Step, loss));
+        Average?.Add(Step);
+    }
+
+    /// <summary>Counts a step that moves nothing.</summary>
+    public void Skip() => _progress = _progress with { Step = Step + 1 };
+
+    /// <summary>A number for each trained tensor, which changes with it.</summary>
+    public double[] Sums()
+    {
+        using var _ = no_grad();
+        using var scope = NewDisposeScope();
+        return [.. Parameters.Select(parameter => parameter.sum(ScalarType.Float64).item<double>())];
+    }
+
+    public void AddHeldOut(double loss) => _progress.HeldOut.Add(new LossPoint(Step, loss));
+
+    /// <summary>Writes files into an existing folder, each flushed to the disk.</summary>
+    public void Write(string folder)
+    {
+        using var scope = NewDisposeScope();
+        Safetensors.Write(Path.Combine(folder, Weights), StateDict.Of(_module));
+        Safetensors.Write(Path.Combine(folder, Moments), MomentsByName());
+        if (Average is not null)
+            Safetensors.Write(Path.Combine(folder, Averages), _names.Zip(Average.Averages, KeyValuePair.Create));
+        FileAside.WriteThrough(Path.Combine(folder, Measured), stream => JsonSerializer.Serialize(stream, _progress));
+    }
+
+    /// <summary>Reads what <see cref="Write"/> wrote, for the same module and settings.</summary>
+    /// <exception cref="InvalidDataException">A file is damaged, or lacks something.</exception>
+    /// <exception cref="WeightMismatchException">The weights are another module's.</exception>
+    public void Read(string folder)
+    {
+        using var _ = no_grad();
+        using var scope = NewDisposeScope();
+        With(Path.Combine(folder, Weights), stored => StateDict.Load(_module, stored, Weights));
+        With(Path.Combine(folder, Moments), stored =>
+        {
+            foreach (var (name, state) in _names.Zip(States()))
+            {
+                Copy(stored, $"{name}.exp_avg", state.exp_avg);
+                Copy(stored, $"{name}.exp_avg_sq", state.exp_avg_sq);
+                state.step = stored.TryGetValue($"{name}.step", out var step) ? step.item<long>()
+                    : throw new InvalidDataException($"{Moments} lacks '{name}.step'.");
+            }
+        });
+        if (Average is not null)
+            With(Path.Combine(folder, Averages), stored =>
+            {
+                foreach (var (name, average) in _names.Zip(Average.Averages))
+                    Copy(stored, name, average);
+            });
+        using var json = File.OpenRead(Path.Combine(folder, Measured));
+        _progress = JsonSerializer.Deserialize<Progress>(json) ?? throw new InvalidDataException($"{Measured} is empty.");
+    }
+
+    public void Dispose()
+    {
+        _optimizer.Dispose();
+        Average?.Dispose();
+    }
+
+    private IEnumerable<AdamW.State> States() => _optimizer.state_dict().State.Cast<AdamW.State>();
+
+    private IEnumerable<KeyValuePair<string, Tensor>> MomentsByName()
+    {
+        foreach (var (name, state) in _names.Zip(States()))
+        {
+            yield return KeyValuePair.Create($"{name}.exp_avg", state.exp_avg);
+            yield return KeyValuePair.Create($"{name}.exp_avg_sq", state.exp_avg_sq);
+            yield return KeyValuePair.Create($"{name}.step", tensor(new[] { state.step }));
+        }
+    }
+
+    private static void With(string path, Action<IReadOnlyDictionary<string, Tensor>> use)
+    {
+        using var stream = File.OpenRead(path);
+        var tensors = Safetensors.Read(stream);
+        try
+        {
+            use(tensors);
+        }
+        finally
+        {
+            foreach (var tensor in tensors.Values)
+                tensor.Dispose();
+        }
+    }
+
+    private static void Copy(IReadOnlyDictionary<string, Tensor> stored, string name, Tensor target)
+    {
+        if (!stored.TryGetValue(name, out var found) || !found.shape.SequenceEqual(target.shape))
+            throw new InvalidDataException($"The checkpoint lacks the tensor '{name}' of shape [{string.Join(", ", target.shape)}].");
+        target.copy_(found);
+    }
+
+    private sealed record Progress(int Step, double Seconds, List<LossPoint> Losses, List<LossPoint> HeldOut);
+}

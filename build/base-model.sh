@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the embedded base model anew from images it draws itself, into src/Microsoft.ML.Mobius/Models/Base (about an hour on 2 cores).
+# Makes the embedded base model anew from images it draws itself, into src/Microsoft.ML.Mobius/Models/Base (about an hour and a half on 2 cores).
 #
 #   build/base-model.sh [FOLDER] [--fraction 1.0]
 #

@@ -38,7 +38,7 @@ else
 
 var model = TextToImageTraining.Start(autoencoder, tokenizer);
 TextToImageTraining.Train(model, Stills.WithPlaces, seed: 4, stills: Scaled(20000), steps: Scaled(2000), learningRate: 1e-3, Say, Save);
-TextToImageTraining.Train(model, Stills.WithMotions, seed: 5, stills: Scaled(20000), steps: Scaled(2000), learningRate: 1e-3, Say, Save);
+TextToImageTraining.Train(model, Stills.WithMotions, seed: 5, stills: Scaled(20000), steps: Scaled(3600), learningRate: 1e-3, Say, Save);
 Save();
 Say($"saved to {folder}: {new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length) / 1e6:F2} MB");
 return 0;

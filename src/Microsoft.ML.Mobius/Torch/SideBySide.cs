@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Torch;
@@ -7,13 +8,30 @@ namespace Microsoft.ML.Mobius.Torch;
 /// </summary>
 internal static class SideBySide
 {
+    [ThreadStatic] private static bool s_isOther;
+
+    // One thread for good: memory that one thread has freed is not always given to the next, and each would start its own half of the threads.
+    private static readonly Lazy<BlockingCollection<Action>> s_other = new(() =>
+    {
+        var work = new BlockingCollection<Action>();
+        var thread = new Thread(() =>
+        {
+            s_isOther = true;
+            foreach (var compute in work.GetConsumingEnumerable())
+                compute();
+        });
+        (thread.IsBackground, thread.Name) = (true, "Mobius side by side");
+        thread.Start();
+        return work;
+    });
+
     /// <summary>Runs both and waits for both; one after the other where there is one thread. The results are the same either way, to the bit.</summary>
     /// <param name="first">Runs in the calling thread.</param>
-    /// <param name="second">Runs in a thread of its own, which has gradients switched on and no dispose scope.</param>
+    /// <param name="second">Runs in another thread, which has gradients switched on and no dispose scope.</param>
     public static (T First, T Second) Run<T>(Func<T> first, Func<T> second)
     {
         int threads = get_num_threads();
-        if (threads == 1)
+        if (threads == 1 || s_isOther)
             return (first(), second());
 
         T OnHalf(Func<T> compute)
@@ -22,7 +40,8 @@ internal static class SideBySide
             return compute();
         }
 
-        var other = Task.Factory.StartNew(() => OnHalf(second), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        var other = new Task<T>(() => OnHalf(second));
+        s_other.Value.Add(() => other.RunSynchronously(TaskScheduler.Default));
         try
         {
             return (OnHalf(first), other.GetAwaiter().GetResult());

@@ -2,6 +2,7 @@
 using System.Text;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.BaseModel;
+using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
 using TorchSharp;
@@ -43,11 +44,4 @@ Save();
 Say($"saved to {folder}: {new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length) / 1e6:F2} MB");
 return 0;
 
-void Save() => model.Save((name, write) =>
-{
-    string path = Path.Combine(folder, name);
-    Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-    using (var stream = File.Create(path + ".aside"))
-        write(stream);
-    File.Move(path + ".aside", path, overwrite: true);
-});
+void Save() => model.Save((name, write) => FileAside.WriteThrough(Path.Combine(folder, name), write));

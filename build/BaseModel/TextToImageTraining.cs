@@ -22,13 +22,17 @@ internal static class TextToImageTraining
 
     /// <summary>
     /// Ends in pure noise (ᾱ_T = 4e-5), and spends a sixth of its steps where ᾱ is below 1e-3. The latents of a clip are so many that where a thing is,
-    /// and whither it moves, can be read off them in much stronger noise than one picture stands: Stable Diffusion's schedule ends at ᾱ_T = 4.7e-3 and
-    /// never asks the caption for it (Lin et al. 2023, arXiv 2305.08891; Hoogeboom et al. 2023, arXiv 2301.11093).
+    /// and whither it moves, should show in much stronger noise than one picture stands. Stable Diffusion's schedule ends at ᾱ_T = 4.7e-3, where the caption
+    /// may not be needed for it yet (an estimate, not a measurement; Lin et al. 2023, arXiv 2305.08891; Hoogeboom et al. 2023, arXiv 2301.11093).
     /// </summary>
     private static readonly NoiseScheduleConfig Schedule = new()
     {
         BetaSchedule = "linear", BetaStart = 1e-4, BetaEnd = 0.02, PredictionType = "v_prediction", SetAlphaToOne = true,
-        Other = new() { ["timestep_spacing"] = JsonSerializer.SerializeToElement("trailing"), ["final_sigmas_type"] = JsonSerializer.SerializeToElement("zero") },
+        Other = new()
+        {
+            ["timestep_spacing"] = JsonSerializer.SerializeToElement("trailing"),
+            ["final_sigmas_type"] = JsonSerializer.SerializeToElement("zero"),
+        },
     };
 
     /// <summary>A model of the base's architecture with first weights.</summary>
@@ -57,7 +61,7 @@ internal static class TextToImageTraining
             new NoiseSchedule(Schedule));
         // CLIP's 0.02 is for wider embeddings and longer training.
         nn.init.normal_(model.TextEncoder.get_parameter("text_model.embeddings.token_embedding.weight"), 0, 0.4);
-        // The first prediction is no noise at all.
+        // The first prediction is 0.
         nn.init.zeros_(model.UNet.HeadLayers().Conv.weight!);
         return model;
     }
@@ -71,14 +75,15 @@ internal static class TextToImageTraining
     /// <param name="learningRate">After the warm-up.</param>
     /// <param name="say">Takes lines of progress.</param>
     /// <param name="save">Called with the averaged weights in the model, every 1000 steps.</param>
-    public static void Train(TextToImageModel model, Func<Random, byte[], string> draw, int seed, int stills, int steps, double learningRate, Action<string> say, Action save)
+    public static void Train(TextToImageModel model, Func<Random, byte[], string> draw, int seed, int stills, int steps, double learningRate,
+        Action<string> say, Action save)
     {
         model.TextEncoder.train();
         model.UNet.train();
         var (latents, ids) = Encode(model, draw, seed, stills, say);
         long[] unconditional = model.Tokenizer.Encode("").Ids;
         var parameters = model.TextEncoder.parameters().Concat(model.UNet.parameters()).ToList();
-        var averages = parameters.Select(p => p.detach().clone().DetachFromDisposeScope()).ToList();
+        using var average = new WeightAverage(parameters, AverageDecay);
         using var optimizer = optim.AdamW(parameters, lr: learningRate, beta1: 0.9, beta2: 0.99, weight_decay: 0.01);
         var random = new Random(seed);
         var clock = System.Diagnostics.Stopwatch.StartNew();
@@ -112,37 +117,22 @@ internal static class TextToImageTraining
             var (first, second) = SideBySide.Run(() => Backward(..(BatchSize / 2)), () => Backward((BatchSize / 2)..));
             nn.utils.clip_grad_norm_(parameters, 1.0);
             optimizer.step();
-            using (no_grad())
-                foreach (var (average, parameter) in averages.Zip(parameters))
-                    average.lerp_(parameter, 1 - Math.Min(AverageDecay, step / (step + 10.0)));
+            average.Add(step);
 
             recent = 0.98 * recent + 0.02 * (first + second);
             if (step % 100 == 0 || step == 1)
                 say($"text to image step {step}/{steps}  loss {recent:F4}  {step / clock.Elapsed.TotalSeconds:F2} it/s");
             if (step % 1000 == 0 && step < steps)
             {
-                Exchange(averages, parameters);
+                average.Swap();
                 save();
-                Exchange(averages, parameters);
+                average.Swap();
             }
         }
-        Exchange(averages, parameters);
+        average.Swap();
         model.TextEncoder.eval();
         model.UNet.eval();
         latents.Dispose();
-        averages.ForEach(average => average.Dispose());
-    }
-
-    private static void Exchange(List<Tensor> averages, List<TorchSharp.Modules.Parameter> parameters)
-    {
-        using var _ = no_grad();
-        using var scope = NewDisposeScope();
-        foreach (var (average, parameter) in averages.Zip(parameters))
-        {
-            var before = parameter.detach().clone();
-            parameter.copy_(average);
-            average.copy_(before);
-        }
     }
 
     /// <summary>The latents of all stills, [N, c, h, w], and their captions' token ids.</summary>

@@ -20,8 +20,8 @@ internal static class Words
     /// <param name="y">From the top, 0 to 1.</param>
     public static string PlaceOf(double x, double y)
     {
-        const double Third = 0.4;
-        string side = x < Third ? "left" : x > 1 - Third ? "right" : "", height = y < Third ? "top" : y > 1 - Third ? "bottom" : "";
+        const double Edge = 0.4;
+        string side = x < Edge ? "left" : x > 1 - Edge ? "right" : "", height = y < Edge ? "top" : y > 1 - Edge ? "bottom" : "";
         return (side, height) switch
         {
             ("", "") => "in the middle",

@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
-/// Fine-tunes the temporal half of a video model: one time step per clip, uniform; noise independent per frame; mean squared error of the
-/// predicted noise; AdamW (method.md, section 2).
+/// Fine-tunes the temporal half of a video model: one time step per clip, uniform; noise independent per frame; mean squared error of
+/// what the model predicts, the noise or the velocity; AdamW (method.md, section 2).
 /// </summary>
 internal sealed class TrainingLoop
 {

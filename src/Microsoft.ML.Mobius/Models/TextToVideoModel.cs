@@ -67,8 +67,13 @@ internal sealed class TextToVideoModel : IDisposable
     /// </exception>
     public static TextToVideoModel From(TextToImageModel image, UNetConfig config, long seed, MotionModules? motion = null)
     {
-        random.manual_seed(seed);
-        var unet = VideoUNet.Around(image.UNet, motion is null ? config : config with { Motion = motion.Config });
+        VideoUNet unet;
+        using (var before = get_rng_state())
+        {
+            random.manual_seed(seed);
+            unet = VideoUNet.Around(image.UNet, motion is null ? config : config with { Motion = motion.Config });
+            set_rng_state(before);                                  // the caller's random numbers are none of ours
+        }
         try
         {
             var loaded = image.Loaded;

@@ -69,6 +69,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
         if (_options.Steps > 0 && input.Schema[_options.ClipColumnName].Type is TextDataViewType)
             VideoReader.CheckFfmpeg();
+        if (_options.Steps > 0)
+            TrainingLoop.Prepare(_options.Training(seed));
 
         using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
         if (motion?.Config.FrameLimit < _options.FrameCount)

@@ -37,6 +37,30 @@ internal sealed class Checkpoints
         _folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(settings.Folder));
     }
 
+    /// <summary>Makes the folder, or removes from it what a run that was killed left half-written.</summary>
+    /// <exception cref="InvalidOperationException">It has checkpoints, and resuming was not asked for.</exception>
+    /// <exception cref="IOException">It cannot be written to.</exception>
+    public static void Prepare(CheckpointSettings settings)
+    {
+        string folder = settings.Folder;
+        if (File.Exists(folder))
+            throw new IOException($"The folder of checkpoints '{folder}' is a file.");
+        try
+        {
+            Directory.CreateDirectory(folder);
+            foreach (string leftover in Directory.GetDirectories(folder, $".{Prefix}*"))
+                Directory.Delete(leftover, recursive: true);
+            File.Create(Path.Combine(folder, $".{Trial}"), bufferSize: 1, FileOptions.DeleteOnClose).Dispose();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"The folder of checkpoints '{folder}' cannot be written to: {e.Message}", e);
+        }
+        if (!settings.Resume && Steps(folder) is [var newest, ..])
+            throw new InvalidOperationException($"'{folder}' has checkpoints already, the newest of step {newest}: "
+                + "ask to resume from it, or name another folder.");
+    }
+
     /// <summary>Resumes where it was asked for, and tries whether checkpoints can be written before there is anything to lose.</summary>
     /// <param name="state">That of a run that has not begun; moved to where the newest good checkpoint is.</param>
     /// <exception cref="InvalidOperationException">
@@ -46,13 +70,9 @@ internal sealed class Checkpoints
     /// <exception cref="IOException">The folder cannot be written to, or the disk is too full.</exception>
     public void Begin(TrainingState state)
     {
-        Prepare();
-        int[] steps = Steps();
+        Prepare(_settings);
         if (_settings.Resume)
-            Resume(state, steps);
-        else if (steps.Length > 0)
-            throw new InvalidOperationException($"'{_folder}' has checkpoints already, the newest of step {steps[0]}: "
-                + "ask to resume from it, or name another folder.");
+            Resume(state, Steps(_folder));
         long size = Try(state);
         long there = new DirectoryInfo(_folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length);
         CheckSpace(_folder, (_settings.Kept + 1) * size - there, new DriveInfo(_folder).AvailableFreeSpace);
@@ -75,7 +95,7 @@ internal sealed class Checkpoints
         _say($"Step {state.Step}: saved as '{path}', which training can be resumed from.");
 
         // What lies beyond this step is damaged, or it would have been resumed from: it does not count.
-        foreach (int step in Steps().Where(step => step <= state.Step).Skip(_settings.Kept))
+        foreach (int step in Steps(_folder).Where(step => step <= state.Step).Skip(_settings.Kept))
         {
             string passing = Path.Combine(_folder, $".{Prefix}{step:D8}.old");
             Directory.Move(PathOf(step), passing);              // at once: half a checkpoint never has its name
@@ -91,22 +111,6 @@ internal sealed class Checkpoints
                 + "Keep fewer, or keep them elsewhere.");
     }
 
-    /// <summary>Makes the folder, or removes from it what a run that was killed left half-written.</summary>
-    private void Prepare()
-    {
-        if (File.Exists(_folder))
-            throw new IOException($"The folder of checkpoints '{_folder}' is a file.");
-        try
-        {
-            Directory.CreateDirectory(_folder);
-            foreach (string leftover in Directory.GetDirectories(_folder, $".{Prefix}*"))
-                Directory.Delete(leftover, recursive: true);
-        }
-        catch (UnauthorizedAccessException e)
-        {
-            throw new IOException($"The folder of checkpoints '{_folder}' cannot be written to: {e.Message}", e);
-        }
-    }
 
     private void Resume(TrainingState state, int[] steps)
     {
@@ -136,9 +140,9 @@ internal sealed class Checkpoints
     }
 
     /// <summary>The steps that there are checkpoints of, newest first.</summary>
-    private int[] Steps() =>
+    private static int[] Steps(string folder) =>
     [
-        .. Directory.EnumerateDirectories(_folder, $"{Prefix}*").Select(path => Path.GetFileName(path)[Prefix.Length..])
+        .. Directory.EnumerateDirectories(folder, $"{Prefix}*").Select(path => Path.GetFileName(path)[Prefix.Length..])
             .Where(name => int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _))
             .Select(name => int.Parse(name, CultureInfo.InvariantCulture)).OrderDescending(),
     ];

@@ -31,6 +31,17 @@ internal sealed class TrainingLoop
         _random = new TrainingRandom(settings.Seed);
     }
 
+    /// <summary>Tries the folders that a run writes to, before there is anything to lose.</summary>
+    /// <exception cref="InvalidOperationException">There are checkpoints, and resuming was not asked for.</exception>
+    /// <exception cref="IOException">A folder cannot be written to.</exception>
+    public static void Prepare(TrainingSettings settings)
+    {
+        if (settings.Checkpoints is { } checkpoints)
+            Training.Checkpoints.Prepare(checkpoints);
+        if (settings.TensorBoardFolder is { } folder)
+            EventFile.Prepare(folder);
+    }
+
     /// <summary>Trains; the model has the result when it returns: the trained weights, or their average where one is kept.</summary>
     /// <param name="model">Moved in place: the temporal half alone.</param>
     /// <param name="data">At least one clip.</param>

@@ -35,6 +35,17 @@ public sealed class TextToVideoModelTests
     }
 
     [TestMethod]
+    public void From_TakesNothingFromTheCallersRandomNumbers()
+    {
+        var image = Tiny.Image();
+        random.manual_seed(7);
+        using var expected = randn(3);
+        random.manual_seed(7);
+        using var model = TextToVideoModel.From(image, Tiny.UNet, seed: 1);
+        Assert.IsTrue(expected.equal(randn(3)).all().item<bool>());
+    }
+
+    [TestMethod]
     public void Load_EntryMissing_NamesIt()
     {
         using var model = Tiny.Video();

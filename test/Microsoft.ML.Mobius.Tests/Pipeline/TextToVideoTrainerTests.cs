@@ -270,6 +270,36 @@ public sealed class TextToVideoTrainerTests
         Assert.HasCount(1, steps.Seen);
     }
 
+    private IDataView Unread()
+    {
+        static IEnumerable<TinyPipeline.Row> Rows()
+        {
+            Assert.Fail("A row was read.");
+            yield break;
+        }
+        return _tiny.ML.Data.LoadFromEnumerable(Rows());
+    }
+
+    [TestMethod]
+    [DataRow(true)]
+    [DataRow(false)]
+    public void Fit_FolderThatCannotBeUsed_ThrowsBeforeAnyRowIsRead(bool ofCheckpoints)
+    {
+        using var folder = new TempFolder();
+        string taken = folder.File("taken", [1]);
+        var trainer = _tiny.Trainer(options => (options.CheckpointFolder, options.TensorBoardFolder) = (ofCheckpoints ? taken : null, ofCheckpoints ? null : taken));
+        Assert.Contains(taken, Assert.ThrowsExactly<IOException>(() => trainer.Fit(Unread())).Message);
+    }
+
+    [TestMethod]
+    public void Fit_FolderWithCheckpoints_ThrowsBeforeAnyRowIsRead()
+    {
+        using var folder = new TempFolder();
+        Directory.CreateDirectory(folder.File("step-00000007"));
+        var trainer = _tiny.Trainer(options => options.CheckpointFolder = folder.Path);
+        Assert.Contains("newest of step 7", Assert.ThrowsExactly<InvalidOperationException>(() => trainer.Fit(Unread())).Message);
+    }
+
     [TestMethod]
     public void Constructor_ResumeWithoutFolder_Throws()
         => Assert.Contains("Resume", Assert.ThrowsExactly<ArgumentException>(() => _tiny.Trainer(options => options.Resume = true)).Message);

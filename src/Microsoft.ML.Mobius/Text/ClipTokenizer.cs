@@ -17,6 +17,7 @@ internal sealed class ClipTokenizer
     public const string EndOfWord = "</w>";
     public const int DefaultMaxLength = 77;
 
+    private const int MinLength = 3;
     private const int MaxMerges = 49152 - 256 - 2;      // transformers reads no more, however long the file
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
     private readonly string _vocabText;
@@ -28,7 +29,7 @@ internal sealed class ClipTokenizer
 
     private ClipTokenizer(string vocabText, string mergesText, string padToken, int maxLength)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, 3);
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, MinLength);
         (_vocabText, _mergesText, PadToken, MaxLength) = (vocabText, mergesText, padToken, maxLength);
         var vocabulary = Vocabulary(vocabText);
         VocabularySize = vocabulary.Values.Max() + 1;
@@ -79,6 +80,8 @@ internal sealed class ClipTokenizer
         // A tokenizer without a limit says so by a huge number; the text encoder's positions still end.
         int length = config is not null && config.RootElement.TryGetProperty("model_max_length", out var value)
             && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int limit) ? Math.Min(limit, positions) : positions;
+        if (length < MinLength)
+            throw new InvalidDataException($"A caption may have {length} tokens by tokenizer_config.json's model_max_length and the text encoder; at least {MinLength} are needed: start, one, end.");
         using var vocab = File.OpenRead(Path.Combine(folder, "vocab.json"));
         using var merges = File.OpenRead(Path.Combine(folder, "merges.txt"));
         return Create(vocab, merges, pad, length);

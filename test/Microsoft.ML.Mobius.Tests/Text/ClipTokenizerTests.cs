@@ -54,6 +54,11 @@ public sealed class ClipTokenizerTests
             Assert.AreEqual(("a", 16), PadAndLength(folder));
             File.WriteAllText(Path.Combine(folder.FullName, "special_tokens_map.json"), """{"pad_token": {"content": "!"}}""");
             Assert.AreEqual(("!", 16), PadAndLength(folder));
+            foreach (int tooFew in new[] { 2, 0, -1, int.MinValue })
+            {
+                File.WriteAllText(Path.Combine(folder.FullName, "tokenizer_config.json"), $$"""{"model_max_length": {{tooFew}}}""");
+                Assert.Contains($"have {tooFew} tokens", Assert.ThrowsExactly<InvalidDataException>(() => PadAndLength(folder)).Message);
+            }
         }
         finally
         {

@@ -1,0 +1,101 @@
+using System.CommandLine;
+
+namespace Microsoft.ML.Mobius.Benchmarks;
+
+using Command = System.CommandLine.Command;       // here, for Microsoft.ML.Command is a namespace
+
+/// <summary>The commands and their options.</summary>
+internal static class BenchCommandLine
+{
+    private const int Failed = 1, BadCommandLine = 2;
+
+    /// <summary>Parses, says what is wrong or runs the command.</summary>
+    /// <returns>The exit code: 0, 1 if something could not be measured, 2 if the command line is wrong.</returns>
+    public static int Run(string[] args, CancellationToken interrupt)
+    {
+        Arm[] main = [Arm.Named(Arm.Baseline), Arm.Named(Arm.Default)];
+        var root = new RootCommand("Measures what training and generating cost.")
+        {
+            Bench("training", "The cost of a training step, arm by arm", Arm.All, "steps of every arm", 5, 3,
+                (sizes, arms, steps, folder) => TrainingBench.Run(sizes, arms, steps, folder, interrupt)),
+            Bench("growth", "The cost of a training step against frames, batch and width", main, "steps at every point", 3, 1,
+                (sizes, arms, steps, folder) => GrowthBench.Run(sizes[0], arms, steps, folder, interrupt), oneSize: true),
+            Bench("sampling", "The cost of generating a video", main, "videos of every arm", 3, 1,
+                (sizes, arms, videos, folder) => SamplingBench.Run(sizes, arms, videos, folder, interrupt)),
+            Profile(interrupt),
+            Measure(),
+        };
+        var parsed = root.Parse(args);
+        if (parsed.Errors.Count == 0)
+            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+
+        foreach (var error in parsed.Errors)
+            Console.Error.WriteLine(error.Message);
+        if (parsed.CommandResult.Command is RootCommand)
+            Console.Error.WriteLine($"Commands: {string.Join(", ", root.Subcommands.Where(command => !command.Hidden).Select(command => command.Name))}.");
+        else
+            Console.Error.WriteLine($"Options: {string.Join(", ", parsed.CommandResult.Command.Options.Select(option => option.Name))}.");
+        return BadCommandLine;
+    }
+
+    /// <param name="name">Of the command.</param>
+    /// <param name="description">Of the command.</param>
+    /// <param name="usual">The arms, unless others are asked for.</param>
+    /// <param name="counted">What is repeated.</param>
+    /// <param name="count">How often.</param>
+    /// <param name="quickCount">How often if it is to be quick.</param>
+    /// <param name="run">Takes sizes, arms, count and folder; gives whether everything could be measured.</param>
+    /// <param name="oneSize">Whether only one size can be asked for.</param>
+    private static Command Bench(string name, string description, IReadOnlyList<Arm> usual, string counted, int count, int quickCount,
+        Func<IReadOnlyList<ModelSize>, IReadOnlyList<Arm>, int, string, bool> run, bool oneSize = false)
+    {
+        var sizes = List("--size", ModelSize.All, size => size.Name, [ModelSize.All[0]], oneSize);
+        var arms = List("--arms", Arm.All, arm => arm.Name, usual);
+        var quick = new Option<bool>("--quick") { Description = $"{quickCount} {counted} instead of {count}" };
+        var output = Output();
+        var command = new Command(name, description) { sizes, quick, arms, output };
+        command.SetAction(parsed => run(parsed.GetValue(sizes) ?? [ModelSize.All[0]], parsed.GetValue(arms) ?? usual,
+            parsed.GetValue(quick) ? quickCount : count, parsed.GetRequiredValue(output)) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Profile(CancellationToken interrupt)
+    {
+        var arm = List("--arm", Arm.All, arm => arm.Name, [Arm.Named(Arm.Default)], one: true);
+        var size = List("--size", ModelSize.All, size => size.Name, [ModelSize.All[0]], one: true);
+        var output = Output();
+        var command = new Command("profile", "Where the time of a training step goes") { arm, size, output };
+        command.SetAction(parsed => ProfileBench.Run(parsed.GetValue(size)?[0] ?? ModelSize.All[0], parsed.GetValue(arm)?[0] ?? Arm.Named(Arm.Default),
+            steps: 2, parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Measure()
+    {
+        var workload = new Argument<string>("workload");
+        var command = new Command(OwnProcess.Command) { workload };
+        command.Hidden = true;
+        command.SetAction(parsed => OwnProcess.Answer(parsed.GetRequiredValue(workload)));
+        return command;
+    }
+
+    private static Option<string> Output() => new("--out") { Description = "Folder for the results", DefaultValueFactory = _ => "out/bench" };
+
+    /// <summary>An option with names from a list; without it its value is null.</summary>
+    private static Option<IReadOnlyList<T>?> List<T>(string name, IReadOnlyList<T> all, Func<T, string> nameOf, IReadOnlyList<T> usual, bool one = false)
+        => new(name)
+        {
+            Description = $"{(one ? "One" : "Some")} of {Names(all, nameOf)}{(one ? "" : ", with commas between")} (default: {string.Join(',', usual.Select(nameOf))})",
+            CustomParser = argument =>
+            {
+                string[] texts = argument.Tokens[0].Value.Split(',');
+                if (one && texts.Length > 1)
+                    argument.AddError($"{name} is '{argument.Tokens[0].Value}': expected one of {Names(all, nameOf)}.");
+                foreach (string text in texts.Where(text => all.All(known => nameOf(known) != text)))
+                    argument.AddError($"{name} has '{text}': expected {(one ? "one" : "some")} of {Names(all, nameOf)}.");
+                return [.. all.Where(known => texts.Contains(nameOf(known)))];
+            },
+        };
+
+    private static string Names<T>(IReadOnlyList<T> all, Func<T, string> nameOf) => string.Join(", ", all.Select(nameOf));
+}

@@ -1,0 +1,95 @@
+using System.Diagnostics;
+using Microsoft.ML.Data;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Mobius.Video;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Benchmarks;
+
+/// <summary>Makes one measurement in this process, through the trainer and the transformer as any program uses them.</summary>
+internal static class Measuring
+{
+    /// <summary>Steps of the denoising loop per video.</summary>
+    public const int SamplingSteps = 10;
+
+    private static readonly ModelSize s_tiny = new("tiny", [32, 32, 32, 32], 32);
+
+    public static Measurement Run(Workload work)
+    {
+        // The code of libraries is read into memory when it is first used: by this, and not by what is measured.
+        Measure(work with { Size = s_tiny, Side = 8, Count = 1 });
+        return Measure(work);
+    }
+
+    private static Measurement Measure(Workload work)
+    {
+        var peak = new MemoryPeak();
+        var clock = new Clock();
+        long others = 0;
+        var options = Options(work);
+        options.Progress = clock;
+        var mlContext = new MLContext(seed: 0);
+        var start = work.Size.Start(image => others = Count(image.TextEncoder) + Count(image.Autoencoder));
+        using var model = new TextToVideoTrainer(mlContext, options, start).Fit(mlContext.Data.LoadFromEnumerable(Clips(work)));
+        if (work.Activity == Activity.Sampling)
+            Generate(mlContext, model, work.Count + 1, clock);
+        return new Measurement(clock.CpuSeconds, clock.WallSeconds, peak.Rise(), model.ParameterCount - others, model.TrainedParameterCount, get_num_threads());
+    }
+
+    /// <summary>The arm's options for a model and clips of that size.</summary>
+    public static TextToVideoTrainer.Options Options(Workload work)
+    {
+        var options = new TextToVideoTrainer.Options
+        {
+            Steps = work.Activity == Activity.Training ? work.Count + 1 : 0, BatchSize = work.Batch, FrameCount = work.Frames, Height = work.Side, Width = work.Side,
+            HeldOutFraction = 0, EvaluateEvery = 0, SamplingSteps = SamplingSteps,
+        };
+        Arm.Named(work.Arm).Change(options);
+        return options;
+    }
+
+    private static void Generate(MLContext mlContext, TextToVideoTransformer model, int count, Clock clock)
+    {
+        var prompts = mlContext.Data.LoadFromEnumerable(Enumerable.Range(0, count).Select(i => new Row { Caption = $"video {i}" }));
+        foreach (var _ in model.Transform(prompts).GetColumn<VideoClip>("Video"))
+            clock.Tick();
+    }
+
+    private static long Count(nn.Module module) => module.parameters().Sum(parameter => parameter.numel());
+
+    private static IEnumerable<Row> Clips(Workload work)
+    {
+        var random = new Random(0);
+        for (int i = 0; i < work.Batch; i++)
+        {
+            var pixels = new byte[work.Frames * work.Side * work.Side * 3];
+            random.NextBytes(pixels);
+            yield return new Row { Caption = $"clip {i}", Clip = new VideoClip(pixels, work.Frames, work.Side, work.Side, frameRate: 8) };
+        }
+    }
+
+    /// <summary>Two measurements of time for each tick but the first: since the tick before.</summary>
+    private sealed class Clock : IProgress<TrainingProgress>
+    {
+        private readonly List<(TimeSpan Cpu, long Wall)> _ticks = [];
+
+        public IReadOnlyList<double> CpuSeconds => [.. _ticks.Zip(_ticks.Skip(1), (from, to) => (to.Cpu - from.Cpu).TotalSeconds)];
+
+        public IReadOnlyList<double> WallSeconds => [.. _ticks.Zip(_ticks.Skip(1), (from, to) => Stopwatch.GetElapsedTime(from.Wall, to.Wall).TotalSeconds)];
+
+        public void Report(TrainingProgress step) => Tick();
+
+        public void Tick()
+        {
+            using var process = Process.GetCurrentProcess();
+            _ticks.Add((process.TotalProcessorTime, Stopwatch.GetTimestamp()));
+        }
+    }
+
+    private sealed class Row
+    {
+        public string Caption { get; set; } = "";
+        [VideoType] public VideoClip? Clip { get; set; }
+    }
+}

@@ -1,0 +1,44 @@
+using System.Diagnostics;
+using System.Text.Json;
+
+namespace Microsoft.ML.Mobius.Benchmarks;
+
+/// <summary>Has a measurement made by a process of its own, which ends with it: nothing that came before is in its memory.</summary>
+internal static class OwnProcess
+{
+    /// <summary>The command, hidden from users, by which this program is started again; its argument is the <see cref="Workload"/>.</summary>
+    public const string Command = "measure";
+
+    /// <summary>The first line of the result on the other process's output: libraries may write there, too.</summary>
+    private const string Mark = "measured ";
+
+    /// <exception cref="MeasurementFailedException">The process ended without a result, for want of memory, say.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled; the process is ended.</exception>
+    public static Measurement Measure(Workload work, CancellationToken interrupt)
+    {
+        interrupt.ThrowIfCancellationRequested();
+        string dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
+        using var process = Process.Start(new ProcessStartInfo(
+            dotnet, ["exec", typeof(OwnProcess).Assembly.Location, Command, JsonSerializer.Serialize(work)]) { RedirectStandardOutput = true })!;
+        using var end = interrupt.Register(() => process.Kill(entireProcessTree: true));
+        string? result = null;
+        while (process.StandardOutput.ReadLine() is { } line)
+            if (line.StartsWith(Mark, StringComparison.Ordinal))
+                result = line[Mark.Length..];
+        process.WaitForExit();
+        interrupt.ThrowIfCancellationRequested();
+        if (process.ExitCode != 0 || result is null)
+            throw new MeasurementFailedException(process.ExitCode == 137 ? "the system ended its process, for want of memory as a rule" : $"exit code {process.ExitCode}");
+        return JsonSerializer.Deserialize<Measurement>(result)!;
+    }
+
+    /// <summary>What the other process does.</summary>
+    public static int Answer(string workload)
+    {
+        Console.WriteLine(Mark + JsonSerializer.Serialize(Measuring.Run(JsonSerializer.Deserialize<Workload>(workload)!)));
+        return 0;
+    }
+}
+
+/// <summary>A process did not give the measurement that it was started for.</summary>
+internal sealed class MeasurementFailedException(string message) : Exception(message);

@@ -1,0 +1,31 @@
+namespace Microsoft.ML.Mobius.Benchmarks;
+
+/// <summary>What a process of its own is to measure.</summary>
+internal enum Activity
+{
+    /// <summary>Training steps.</summary>
+    Training,
+
+    /// <summary>Generated videos.</summary>
+    Sampling,
+}
+
+/// <summary>One measurement, made in a process of its own.</summary>
+/// <param name="Activity">What is measured.</param>
+/// <param name="Arm">Name of the arm.</param>
+/// <param name="Size">The model.</param>
+/// <param name="Count">Steps, or videos, that are measured, after one more that is not.</param>
+/// <param name="Frames">Per clip.</param>
+/// <param name="Batch">Clips per step.</param>
+/// <param name="Side">Height and width of the latents.</param>
+internal sealed record Workload(Activity Activity, string Arm, ModelSize Size, int Count, int Frames = 8, int Batch = 1, int Side = 32);
+
+/// <summary>What came out.</summary>
+/// <param name="CpuSeconds">Processor time of each step, or video, over all threads.</param>
+/// <param name="WallSeconds">Time that each took.</param>
+/// <param name="PeakBytes">Most resident memory, beyond that before the model was made.</param>
+/// <param name="Parameters">Of the U-Net.</param>
+/// <param name="Trained">Of these.</param>
+/// <param name="Threads">That torch computed with.</param>
+internal sealed record Measurement(
+    IReadOnlyList<double> CpuSeconds, IReadOnlyList<double> WallSeconds, long PeakBytes, long Parameters, long Trained, int Threads);

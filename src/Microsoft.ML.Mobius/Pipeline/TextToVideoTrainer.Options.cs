@@ -148,6 +148,25 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public int GradientAccumulationSteps { get; set; } = 1;
 
+        /// <summary>
+        /// Whether a step keeps of the trained layers what goes from one to the next alone and computes each layer once more on the way back (activation
+        /// checkpointing, arXiv 1604.06174); the default is false. The result is the same, to the bit: far less memory, for one more forward pass of these layers.
+        /// </summary>
+        public bool RecomputeActivations { get; set; }
+
+        /// <summary>
+        /// Frames that a layer of the frozen spatial stream computes at a time, at least 0; the default is 0: all. Fewer take less memory; the result differs by
+        /// rounding at most. Of effect in StreamParallel alone.
+        /// </summary>
+        public int SpatialFrameChunk { get; set; }
+
+        /// <summary>
+        /// Whether, in training, those frozen spatial weights are held in 16 bits that float16 or bfloat16 hold without loss, as most published ones are, and are
+        /// float32 only while their layer computes; the default is false. The result is the same, to the bit, and so is the model that is saved. Of effect in
+        /// StreamParallel alone, the layout whose frozen layers no gradient crosses.
+        /// </summary>
+        public bool CompactSpatialWeights { get; set; }
+
         /// <summary>Highest learning rate (AdamW), above 0; the default is 2e-3. <see cref="LearningRateSchedule"/> says how it falls.</summary>
         public double LearningRate { get; set; } = 2e-3;
 
@@ -305,7 +324,9 @@ public sealed partial class TextToVideoTrainer
             LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
             LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
-            EvaluateEvery = EvaluateEvery, Seed = seed, TensorBoardFolder = TensorBoardFolder,
+            EvaluateEvery = EvaluateEvery, Seed = seed, TensorBoardFolder = TensorBoardFolder, RecomputeActivations = RecomputeActivations,
+            SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0,
+            CompactSpatialWeights = CompactSpatialWeights && Layout == UNetLayout.StreamParallel,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
             {
                 Folder = CheckpointFolder, Every = CheckpointEvery, Minutes = CheckpointMinutes, Kept = CheckpointsKept, Resume = Resume,
@@ -385,6 +406,8 @@ public sealed partial class TextToVideoTrainer
                 yield return $"BatchSize is {BatchSize}; at least 1 is needed.";
             if (GradientAccumulationSteps < 1)
                 yield return $"GradientAccumulationSteps is {GradientAccumulationSteps}; at least 1 is needed.";
+            if (SpatialFrameChunk < 0)
+                yield return $"SpatialFrameChunk is {SpatialFrameChunk}; at least 0 is needed.";
             if (!(LearningRate > 0 && double.IsFinite(LearningRate)))
                 yield return FormattableString.Invariant($"LearningRate is {LearningRate}; it must be positive and finite.");
             if (!(WeightDecay >= 0 && double.IsFinite(WeightDecay)))

@@ -10,14 +10,20 @@ namespace Microsoft.ML.Mobius.Training;
 /// </summary>
 internal sealed class HeldOutLoss : IDisposable
 {
-    private const int TimesPerClip = 4, BatchSize = 8, MaxClips = 32;
+    private const int TimesPerClip = 4, MaxBatchSize = 8, MaxClips = 32;
 
     private readonly TextToVideoModel _model;
+    private readonly int _batchSize;
     private readonly List<(string Caption, int T, Tensor Latents, Tensor Noise)> _triples = [];
 
-    public HeldOutLoss(TextToVideoModel model, TrainingData data, IReadOnlyList<int> clips, long seed)
+    /// <param name="model">Measured.</param>
+    /// <param name="data">Clips.</param>
+    /// <param name="clips">Those of them that are not trained on.</param>
+    /// <param name="seed">Of the noise.</param>
+    /// <param name="batchSize">Clips per batch in training, at least 1: a measurement shall not take more memory than a step.</param>
+    public HeldOutLoss(TextToVideoModel model, TrainingData data, IReadOnlyList<int> clips, long seed, int batchSize = MaxBatchSize)
     {
-        _model = model;
+        (_model, _batchSize) = (model, Math.Min(batchSize, MaxBatchSize));
         using var generator = new Generator((ulong)seed, CPU);
         foreach (int clip in clips.Take(MaxClips))
             for (int i = 0; i < TimesPerClip; i++)
@@ -35,7 +41,7 @@ internal sealed class HeldOutLoss : IDisposable
     {
         using var _ = no_grad();
         double sum = 0;
-        foreach (var batch in _triples.Chunk(BatchSize))
+        foreach (var batch in _triples.Chunk(_batchSize))
         {
             token.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -62,7 +63,18 @@ internal sealed class TrainingLoop
         Checkpoints? checkpoints = settings.Checkpoints is { } kept ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say, warn) : null;
         checkpoints?.Begin(state);
         using var events = settings.TensorBoardFolder is { } folder ? new EventFile(folder, state.Step) : null;
-        return new TrainingLoop(model, data, settings, warn).Run(state, checkpoints, events, progress, token);
+        using var compact = settings.CompactSpatialWeights ? new CompactWeights(model.UNet.Spatial) : null;
+        if (compact is not null)
+            say(FormattableString.Invariant($"{compact.Count} frozen weights are held in 16 bits, which takes {compact.BytesSaved / (double)(1 << 20):F0} MiB less."));
+        try
+        {
+            (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
+            return new TrainingLoop(model, data, settings, warn).Run(state, checkpoints, events, progress, token);
+        }
+        finally
+        {
+            (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (false, 0);
+        }
     }
 
     private TrainingHistory Run(
@@ -71,7 +83,7 @@ internal sealed class TrainingLoop
         int[] clips = [.. Enumerable.Range(0, _data.Count)];
         _random.Split().Shuffle(clips);
         int heldOutCount = Math.Min((int)Math.Round(_data.Count * _settings.HeldOutFraction), _data.Count - 1);
-        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, clips[..heldOutCount], _settings.Seed);
+        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, clips[..heldOutCount], _settings.Seed, _settings.BatchSize);
         var order = new ClipOrder(clips[heldOutCount..], _random);
 
         Stopwatch clock = Stopwatch.StartNew(), stepping = new();
@@ -241,10 +253,14 @@ internal sealed class TrainingLoop
         double Part(Range part)
         {
             using var scope = NewDisposeScope();
-            var predicted = _model.UNet.call(noisy[part], steps[part], text[part]);
-            var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
-            (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps).backward();
-            return squares.sum().item<float>() / clips.Length;
+            double loss = 0;
+            _model.UNet.Backward(noisy[part], steps[part], text[part], predicted =>
+            {
+                var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
+                loss = squares.sum().item<float>() / clips.Length;
+                return (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps);
+            });
+            return loss;
         }
 
         if (_model.Device.type != DeviceType.CPU || clips.Length == 1)

@@ -19,6 +19,9 @@ internal sealed record TrainingSettings
     public double HeldOutFraction { get; init; } = 0.1;
     public int EvaluateEvery { get; init; } = 100;
     public NonFiniteStep NonFiniteStep { get; init; }
+    public bool RecomputeActivations { get; init; }
+    public int SpatialFrameChunk { get; init; }
+    public bool CompactSpatialWeights { get; init; }
     public long Seed { get; init; }
 
     /// <summary>Null writes no events.</summary>

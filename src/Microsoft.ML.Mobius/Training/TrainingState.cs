@@ -17,7 +17,7 @@ internal sealed class TrainingState : IDisposable
 
     private readonly nn.Module _module;
     private readonly List<string> _names;
-    private readonly AdamW _optimizer;
+    private readonly List<AdamW> _optimizers;      // one per parameter: the temporary tensors of a step live till its end
     private Progress _progress = new(0, 0, [], []);
 
     public TrainingState(nn.Module module, TrainingSettings settings)
@@ -26,7 +26,7 @@ internal sealed class TrainingState : IDisposable
         _module = module;
         _names = [.. named.Select(pair => pair.name)];
         Parameters = [.. named.Select(pair => pair.parameter)];
-        _optimizer = optim.AdamW(Parameters, lr: settings.LearningRate, weight_decay: settings.WeightDecay);
+        _optimizers = [.. Parameters.Select(parameter => optim.AdamW([parameter], lr: settings.LearningRate, weight_decay: settings.WeightDecay))];
         Average = settings.EmaDecay > 0 ? new WeightAverage(Parameters, settings.EmaDecay) : null;
     }
 
@@ -51,9 +51,12 @@ internal sealed class TrainingState : IDisposable
     /// <summary>Moves the weights by the gradients that they have.</summary>
     public void Advance(double loss, double learningRate)
     {
-        foreach (var group in _optimizer.ParamGroups)
-            group.LearningRate = learningRate;
-        _optimizer.step();
+        foreach (var optimizer in _optimizers)
+        {
+            foreach (var group in optimizer.ParamGroups)
+                group.LearningRate = learningRate;
+            optimizer.step();
+        }
         _progress = _progress with { Step = Step + 1 };
         _progress.Losses.Add(new LossPoint(Step, loss));
         Average?.Add(Step);
@@ -113,11 +116,11 @@ internal sealed class TrainingState : IDisposable
 
     public void Dispose()
     {
-        _optimizer.Dispose();
+        _optimizers.ForEach(optimizer => optimizer.Dispose());
         Average?.Dispose();
     }
 
-    private IEnumerable<AdamW.State> States() => _optimizer.state_dict().State.Cast<AdamW.State>();
+    private IEnumerable<AdamW.State> States() => _optimizers.SelectMany(optimizer => optimizer.state_dict().State.Cast<AdamW.State>());
 
     private IEnumerable<KeyValuePair<string, Tensor>> MomentsByName()
     {

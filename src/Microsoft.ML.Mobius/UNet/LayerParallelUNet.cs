@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Layers;
+using Microsoft.ML.Mobius.Torch;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.UNet;
@@ -15,39 +16,50 @@ namespace Microsoft.ML.Mobius.UNet;
 internal sealed class LayerParallelUNet(UNetConfig config, SpatialStream spatial, TemporalStream temporal) : VideoUNet(config, spatial, temporal)
 {
     /// <inheritdoc/>
-    public override Tensor forward(Tensor z, Tensor t, Tensor text)
+    protected override Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation)
     {
+        using var scope = recomputation is null ? NewDisposeScope() : null;
         long frames = z.shape[2];
         var e = Spatial.TimeEmbedding(t, frames);
         var skips = new Stack<Tensor>();
 
+        Tensor Computed(Func<Tensor, Tensor> layer, Tensor h) => Part(recomputation, () => layer(h));
         Tensor Convolutions(SpatialBlock space, TemporalBlock time, int i, Tensor x)
             => space.Resnet(i, x, e) + time.Convolution(i, x, frames);
 
         Tensor Attentions(SpatialBlock space, TemporalBlock time, int i, Tensor x)
             => space.HasAttention() ? space.Attention(i, x, text) + time.Attention(i, x, frames, text) : x;
 
-        var h = Temporal.In(Spatial.ConvIn(Axes.FramesToBatch(z)), frames);
+        Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h) => Part(recomputation, () =>
+        {
+            using var inner = NewDisposeScope();
+            return Attentions(space, time, i, Convolutions(space, time, i, Joined(h))).MoveToOuterDisposeScope();
+        });
+
+        var h = Computed(h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
         skips.Push(h);
         foreach (var (space, time) in Spatial.Down().Zip(Temporal.Down()))
         {
             for (int i = 0; i < space.LayerCount(); i++)
-                skips.Push(h = Attentions(space, time, i, Convolutions(space, time, i, h)));
+                skips.Push(h = Layer(space, time, i, h));
             if (space.HasDownsampler())
-                skips.Push(h = space.Downsample(h));
+                skips.Push(h = Computed(space.Downsample, h));
         }
 
-        h = Temporal.Mid().Convolution(0, Spatial.Mid().Resnet(0, h, e), frames);
-        h = Attentions(Spatial.Mid(), Temporal.Mid(), 0, h);
-        h = Convolutions(Spatial.Mid(), Temporal.Mid(), 1, h);
+        h = Computed(h => Attentions(Spatial.Mid(), Temporal.Mid(), 0, Temporal.Mid().Convolution(0, Spatial.Mid().Resnet(0, h, e), frames)), h);
+        h = Computed(h => Convolutions(Spatial.Mid(), Temporal.Mid(), 1, h), h);
 
         foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()))
         {
             for (int i = 0; i < space.LayerCount(); i++)
-                h = Attentions(space, time, i, Convolutions(space, time, i, cat([h, skips.Pop()], 1)));
+                h = Layer(space, time, i, h, skips.Pop());
             if (space.HasUpsampler())
-                h = space.Upsample(h, skips.Peek());
+            {
+                long[] size = skips.Peek().shape[2..];
+                h = Computed(h => space.Upsample(h, size), h);
+            }
         }
-        return Axes.BatchToFrames(Spatial.Head(h), frames);
+        var predicted = Axes.BatchToFrames(Spatial.Head(h), frames);
+        return scope is null ? predicted : predicted.MoveToOuterDisposeScope();
     }
 }

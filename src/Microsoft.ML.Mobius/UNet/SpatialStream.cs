@@ -75,7 +75,7 @@ internal sealed class SpatialStream : nn.Module<Tensor, Tensor, Tensor, Tensor>
             for (int i = 0; i < level.LayerCount(); i++)
                 s = level.Layer(i, cat([s, skips.Pop()], 1), e, text);
             if (level.HasUpsampler())
-                s = level.Upsample(s, skips.Peek());
+                s = level.Upsample(s, skips.Peek().shape[2..]);
         }
         return Head(s);
     }
@@ -124,6 +124,6 @@ internal sealed class SpatialBlock : nn.Module
 
     public Tensor Downsample(Tensor x) => _downsamplers![0].call(x);
 
-    /// <summary>Up to the size of the next skip, which is odd where a halving was rounded up.</summary>
-    public Tensor Upsample(Tensor x, Tensor nextSkip) => _upsamplers![0].call(x, [nextSkip.shape[2], nextSkip.shape[3]]);
+    /// <summary>Up to the size, height and width, of the next skip, which is odd where a halving was rounded up.</summary>
+    public Tensor Upsample(Tensor x, long[] size) => _upsamplers![0].call(x, size);
 }

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Layers;
+using Microsoft.ML.Mobius.Torch;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.UNet;
@@ -10,46 +11,75 @@ namespace Microsoft.ML.Mobius.UNet;
 internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatial, TemporalStream temporal) : VideoUNet(config, spatial, temporal)
 {
     /// <inheritdoc/>
-    public override Tensor forward(Tensor z, Tensor t, Tensor text)
+    protected override Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation)
     {
+        using var scope = recomputation is null ? NewDisposeScope() : null;               // recomputing, s and u are needed till the end of the way back
         long frames = z.shape[2];
-        var e = Spatial.TimeEmbedding(t, frames);
+        var times = Spatial.TimeEmbedding(t, frames);
         var (skipsOfS, skipsOfU) = (new Stack<Tensor>(), new Stack<Tensor>());
 
-        var s = Spatial.ConvIn(Axes.FramesToBatch(z));
-        var u = Temporal.In(s, frames);
+        Tensor Space(Func<Tensor, Tensor, Tensor, Tensor> layer, params Tensor[] s) => InChunks(layer, s, times, text);
+        Tensor Time(Func<Tensor, Tensor> layer, params Tensor[] u) => Part(recomputation, () => layer(Joined(u)));
+
+        var s = Space((z, _, _) => Spatial.ConvIn(z), Axes.FramesToBatch(z));
+        var u = Time(h0 => Temporal.In(h0, frames), s);
         skipsOfS.Push(s);
         skipsOfU.Push(u);
         foreach (var (space, time) in Spatial.Down().Zip(Temporal.Down()))
         {
-            for (int i = 0; i < space.LayerCount(); i++)
+            foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
-                skipsOfS.Push(s = space.Layer(i, s, e, text));
-                skipsOfU.Push(u = time.Layer(i, u, s, frames, text));
+                var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s);
+                u = Time(u => time.Layer(i, u, x, frames, text), u);
+                skipsOfS.Push(s);
+                skipsOfU.Push(u);
             }
             if (space.HasDownsampler())
             {
-                skipsOfS.Push(s = space.Downsample(s));
-                skipsOfU.Push(u = time.Downsample(u));
+                skipsOfS.Push(s = Space((s, _, _) => space.Downsample(s), s));
+                skipsOfU.Push(u = Time(time.Downsample, u));
             }
         }
 
-        s = Spatial.Mid().Middle(s, e, text);
-        u = Temporal.Mid().Middle(u, s, frames, text);
+        var middle = s = Space(Spatial.Mid().Middle, s);
+        u = Time(u => Temporal.Mid().Middle(u, middle, frames, text), u);
 
         foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()))
         {
-            for (int i = 0; i < space.LayerCount(); i++)
+            foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
-                s = space.Layer(i, cat([s, skipsOfS.Pop()], 1), e, text);
-                u = time.Layer(i, cat([u, skipsOfU.Pop()], 1), s, frames, text);
+                var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s, skipsOfS.Pop());
+                u = Time(u => time.Layer(i, u, x, frames, text), u, skipsOfU.Pop());
             }
             if (space.HasUpsampler())
             {
-                s = space.Upsample(s, skipsOfS.Peek());
-                u = time.Upsample(u, skipsOfU.Peek());
+                long[] size = skipsOfS.Peek().shape[2..];
+                s = Space((s, _, _) => space.Upsample(s, size), s);
+                u = Time(u => time.Upsample(u, size), u);
             }
         }
-        return Axes.BatchToFrames(Temporal.Fusion().call(s, u), frames);
+        var predicted = Axes.BatchToFrames(Temporal.Fusion().call(s, u), frames);
+        return scope is null ? predicted : predicted.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// A layer of the spatial stream for <see cref="VideoUNet.SpatialFrameChunk"/> frames at a time, of one clip, since each frame is computed for itself:
+    /// what a layer needs for itself is needed for so many frames alone.
+    /// </summary>
+    private Tensor InChunks(Func<Tensor, Tensor, Tensor, Tensor> layer, Tensor[] s, Tensor e, Tensor text)
+    {
+        using var scope = NewDisposeScope();
+        long clips = text.shape[0], frames = e.shape[0] / clips, chunk = SpatialFrameChunk;
+        if (chunk == 0)
+            return layer(Joined(s), e, text).MoveToOuterDisposeScope();
+        var chunks = new List<Tensor>();
+        for (long clip = 0; clip < clips; clip++)
+            for (long f = 0; f < frames; f += chunk)
+            {
+                using var inner = NewDisposeScope();
+                Tensor Cut(Tensor x) => x.narrow(0, clip * frames + f, Math.Min(chunk, frames - f));
+                chunks.Add(layer(Joined([.. s.Select(Cut)]), Cut(e), text.narrow(0, clip, 1)).MoveToOuterDisposeScope());
+            }
+        return cat(chunks, 0).MoveToOuterDisposeScope();
     }
 }

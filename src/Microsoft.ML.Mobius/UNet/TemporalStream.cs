@@ -53,7 +53,7 @@ internal sealed class TemporalStream : nn.Module
     public StateFusion Fusion() => _fusion ?? throw new InvalidOperationException("Only the StreamParallel layout has a state fusion.");
 
     /// <summary>T_in(h0), [B·F, C, h, w].</summary>
-    public Tensor In(Tensor h0, long frames) => _transformerIn?.call(h0, frames, null) ?? _narrow?.call(h0) ?? h0;
+    public Tensor In(Tensor h0, long frames) => _transformerIn?.call(h0, frames, null) ?? _narrow?.call(h0) ?? h0.alias();
 }
 
 /// <summary>The temporal layers of one level.</summary>
@@ -119,14 +119,22 @@ internal sealed class TemporalBlock : nn.Module
     public Tensor Attention(int i, Tensor x, long frames, Tensor text) => _attentions?[i].call(x, frames, _takesText ? text : null) ?? x;
 
     /// <summary>TA(TC(P(u) + L(s))).</summary>
-    public Tensor Layer(int i, Tensor u, Tensor s, long frames, Tensor text) => Attention(i, Convolution(i, Project(i, u) + Enter(i, s), frames), frames, text);
+    public Tensor Layer(int i, Tensor u, Tensor s, long frames, Tensor text)
+    {
+        using var scope = NewDisposeScope();
+        return Attention(i, Convolution(i, Project(i, u) + Enter(i, s), frames), frames, text).MoveToOuterDisposeScope();
+    }
 
     /// <summary>TC(TA(TC(P(u) + L(s)))).</summary>
-    public Tensor Middle(Tensor u, Tensor s, long frames, Tensor text) => Convolution(1, Layer(0, u, s, frames, text), frames);
+    public Tensor Middle(Tensor u, Tensor s, long frames, Tensor text)
+    {
+        using var scope = NewDisposeScope();
+        return Convolution(1, Layer(0, u, s, frames, text), frames).MoveToOuterDisposeScope();
+    }
 
     public Tensor Downsample(Tensor u) => _downsamplers![0].call(u);
 
-    public Tensor Upsample(Tensor u, Tensor nextSkip) => _upsamplers![0].call(u, [nextSkip.shape[2], nextSkip.shape[3]]);
+    public Tensor Upsample(Tensor u, long[] size) => _upsamplers![0].call(u, size);
 
     private Tensor Project(int i, Tensor u) => _projections is not null && _projections.ContainsKey($"{i}") ? _projections[$"{i}"].call(u) : u;
 

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Layers;
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -25,6 +26,12 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     public readonly UNetConfig Config;
     public readonly SpatialStream Spatial;
     public readonly TemporalStream Temporal;
+
+    /// <summary>Whether <see cref="Backward"/> keeps what goes from layer to layer alone, and computes each layer once more; else it keeps all.</summary>
+    public bool RecomputeActivations;
+
+    /// <summary>Frames that a layer of the spatial stream computes at a time in StreamParallel; 0 for all.</summary>
+    public int SpatialFrameChunk;
 
     /// <summary>Builds the layout of <paramref name="config"/> around an image model, which it freezes and owns from now on.</summary>
     public static VideoUNet Around(SpatialStream spatial, UNetConfig config)
@@ -77,5 +84,31 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <param name="t">Time steps, [B] int64.</param>
     /// <param name="text">Text states, [B, N, D].</param>
     /// <returns>[B, c, F, h, w].</returns>
-    public abstract override Tensor forward(Tensor z, Tensor t, Tensor text);
+    public sealed override Tensor forward(Tensor z, Tensor t, Tensor text) => Forward(z, t, text, recomputation: null);
+
+    /// <summary>Adds the gradients of a loss to those of the trained parameters.</summary>
+    /// <param name="z">As for <see cref="forward"/>.</param>
+    /// <param name="t">As for <see cref="forward"/>.</param>
+    /// <param name="text">As for <see cref="forward"/>.</param>
+    /// <param name="loss">From the prediction, [B, c, F, h, w], to one number.</param>
+    public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss)
+    {
+        using var scope = NewDisposeScope();
+        if (!RecomputeActivations)
+        {
+            loss(call(z, t, text)).backward();
+            return;
+        }
+        var recomputation = new Recomputation();
+        loss(Forward(z, t, text, recomputation)).backward();
+        recomputation.Backward();
+    }
+
+    /// <summary>The network; where it is to be recomputed, all that is trained before the last layers is computed by <see cref="Part"/>.</summary>
+    protected abstract Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation);
+
+    /// <summary>The stream and its skip along the channels, or the stream alone.</summary>
+    protected static Tensor Joined(Tensor[] x) => x is [var one] ? one : cat(x, 1);
+
+    protected static Tensor Part(Recomputation? recomputation, Func<Tensor> part) => recomputation?.Run(part) ?? part();
 }

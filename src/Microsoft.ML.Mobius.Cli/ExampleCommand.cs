@@ -21,13 +21,13 @@ internal sealed class HelpWithExamples(HelpAction help) : SynchronousCommandLine
     public override int Invoke(ParseResult parseResult)
     {
         var output = parseResult.InvocationConfiguration.Output;
-        help.MaxWidth = Terminal.WidthOf(output) is { } width ? Math.Max(LeastWidth, width) : UsualWidth;
+        int width = help.MaxWidth = Terminal.WidthOf(output) is { } there ? Math.Max(LeastWidth, there) : UsualWidth;
         int code = help.Invoke(parseResult);
         if (parseResult.CommandResult.Command is ExampleCommand { Examples: { Count: > 0 } examples })
         {
             output.WriteLine("Examples:");
             foreach (string example in examples)
-                output.WriteLine($"  {example}");
+                output.WriteLine($"  {(example.Length + 2 <= width ? example : example.Replace(" --", " \\\n    --", StringComparison.Ordinal))}");
             output.WriteLine();
         }
         return code;

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.Reflection;
+using Spectre.Console;
 
 namespace Microsoft.ML.Mobius.Cli;
 
@@ -73,7 +74,7 @@ internal sealed class MobiusCommand(TextWriter output, TextWriter error, Interru
 
     private int Fail(int exitCode, string message)
     {
-        error.WriteLine($"mobius: {message}");
+        Terminal.On(error).WriteLine($"mobius: {message}");
         return exitCode;
     }
 }

@@ -29,13 +29,30 @@ internal static partial class Outline
             if (value is JsonObject inner)
                 Write(console, inner, indent + 2);
             else
-                console.Write(new Padder(Table([.. value!.AsArray().Select(row => row!.AsObject())]), new Padding(indent + 2, 0, 0, 0)));
+                WriteRows(console, [.. value!.AsArray().Select(row => row!.AsObject())], indent + 2);
         }
     }
 
-    private static Table Table(JsonObject[] rows)
+    /// <summary>A table where it is not too wide, else a block of lines per row.</summary>
+    private static void WriteRows(IAnsiConsole console, JsonObject[] rows, int indent)
     {
         string[] names = [.. rows.SelectMany(row => row.Select(pair => pair.Key)).Distinct()];
+        int width = names.Sum(name => 2 + Math.Max(Words(name).Length, rows.Max(row => Value(row[name]).Length)));
+        if (indent + width <= console.Profile.Width)
+        {
+            console.Write(new Padder(Table(names, rows), new Padding(indent, 0, 0, 0)));
+            return;
+        }
+        foreach (var (i, row) in rows.Index())
+        {
+            if (i > 0)
+                console.WriteLine();
+            Write(console, row, indent);
+        }
+    }
+
+    private static Table Table(string[] names, JsonObject[] rows)
+    {
         var table = new Table { Border = TableBorder.None, ShowHeaders = names.Length > 1 };
         foreach (string name in names)
         {

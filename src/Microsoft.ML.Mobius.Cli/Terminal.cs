@@ -105,7 +105,7 @@ internal sealed class Terminal
             var task = context.AddTask(Markup.Escape(what), maxValue: 1);
             return run((share, detail) =>
             {
-                task.Description = Markup.Escape(Shortened($"{detail}", words));
+                task.Description = Markup.Escape(Shortened(detail.ReplaceLineEndings(" "), words));
                 task.Value = share;
             });
         });
@@ -113,11 +113,14 @@ internal sealed class Terminal
 
     internal static string Shortened(string text, int length) => text.Length <= length ? text : text[..(length - 1)] + "…";
 
-    private static IAnsiConsole On(TextWriter writer)
+    /// <summary>Lines are broken between words on a terminal, and not at all elsewhere.</summary>
+    public static IAnsiConsole On(TextWriter writer)
     {
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(writer) });
-        if (!console.Profile.Out.IsTerminal)
-            console.Profile.Width = PlainWidth;
+        var there = new AnsiConsoleOutput(writer);
+        if (there.IsTerminal)
+            return AnsiConsole.Create(new AnsiConsoleSettings { Out = there });
+        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = there, Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors });
+        console.Profile.Width = PlainWidth;
         return console;
     }
 
@@ -132,6 +135,7 @@ internal sealed class Terminal
 
         public void Report(double share, string detail)
         {
+            detail = detail.ReplaceLineEndings(" ");
             if (_first < 0)
                 (_first, _told) = (share, (int)(share * Lines) - 1);
             int twentieth = (int)(share * Lines + 1e-9);

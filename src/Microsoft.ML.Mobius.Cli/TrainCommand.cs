@@ -69,13 +69,14 @@ internal static class TrainCommand
         terminal.Say($"Training on {clips.Count} clips, {options.Steps} steps.");
         using var model = terminal.Watch("Training", meter =>
         {
-            options.Progress = new Steps(meter);
+            // A run that is refused leaves the options of the one before.
+            options.Progress = new Steps(meter, () => options.Write(optionsFile));
             options.CancellationToken = terminal.Token;
-            var trainer = mlContext.Transforms.TextToVideo(options);
-            options.Write(optionsFile);
             try
             {
-                return trainer.Fit(data);
+                var fitted = mlContext.Transforms.TextToVideo(options).Fit(data);
+                options.Write(optionsFile);
+                return fitted;
             }
             catch (OperationCanceledException e)
             {
@@ -98,7 +99,7 @@ internal static class TrainCommand
         terminal.Show(result);
     }
 
-    private sealed class Steps(Meter meter) : IProgress<TrainingProgress>
+    private sealed class Steps(Meter meter, Action begun) : IProgress<TrainingProgress>
     {
         private const double Smoothing = 0.95;
 
@@ -106,6 +107,8 @@ internal static class TrainCommand
 
         public void Report(TrainingProgress value)
         {
+            if (_loss is null)
+                begun();
             _loss = Smoothing * (_loss ?? value.Loss) + (1 - Smoothing) * value.Loss;
             meter((double)value.Step / value.Steps, string.Create(CultureInfo.InvariantCulture,
                 $"step {value.Step}/{value.Steps}  loss {_loss:F4}  {value.StepsPerSecond:F2} it/s"));

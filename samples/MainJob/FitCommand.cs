@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Samples.MainJob;
@@ -18,7 +19,7 @@ internal static class FitCommand
         VideoReader.CheckFfmpeg();
         if (settings.Prompts is not null)
             PromptFile.Read(settings.Prompts);
-        IReadOnlyList<CaptionedClip> clips = ClipList.Read(settings.Clips ?? Draw(settings));
+        IReadOnlyList<CaptionedClip> clips = CaptionedClip.ReadFolder(settings.Clips ?? Draw(settings));
         if (settings.Prompts is null)
             ClipFolder.WriteLines(settings.PromptFile, settings.Clips is null ? PromptFile.ForShapes(settings.Seed) : PromptFile.Among(clips, settings.Seed));
 

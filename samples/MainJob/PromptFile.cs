@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Training;
 
 namespace Microsoft.ML.Mobius.Samples.MainJob;
 

@@ -18,7 +18,7 @@ public sealed partial class DependencyTests
         ["Autoencoder"] = ["Layers", "Torch", "Weights"],
         ["UNet"] = ["Layers", "Torch", "Weights"],
         ["Diffusion"] = ["Torch"],
-        ["Models"] = ["Autoencoder", "Diffusion", "Text", "Torch", "UNet", "Weights"],
+        ["Models"] = ["Autoencoder", "Diffusion", "Files", "Text", "Torch", "UNet", "Weights"],
         ["Sampling"] = ["Diffusion", "Models", "Torch", "Video"],
         ["Training"] = ["Diffusion", "Files", "Models", "Torch", "Video", "Weights"],
         ["Pipeline"] = ["Files", "Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
@@ -30,6 +30,7 @@ public sealed partial class DependencyTests
         ["FFMpegCore"] = ["Video"],
         ["SkiaSharp"] = ["Video"],
         ["Microsoft.ML.Tokenizers"] = ["Text"],
+        ["CsvHelper"] = ["Training"],
         ["Google.Protobuf"] = ["Training"],
         ["Tensorboard"] = ["Training"],
     };

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;

@@ -40,6 +40,12 @@ public sealed record GenerationOptions
     public double GuidanceRescale { get; init; }
 
     /// <summary>
+    /// How much noise each step of <see cref="SamplerKind.Ddim"/> adds, 0..1 (η of Song et al. 2021, arXiv 2010.02502, eq. 16); the default is 0, none;
+    /// 1 is as much as DDPM. Other samplers have no such choice: they refuse any other value than 0.
+    /// </summary>
+    public double Eta { get; init; }
+
+    /// <summary>
     /// What the videos are led away from, in rows that bring no negative prompt of their own; the default is the empty text, plain
     /// guidance.
     /// </summary>
@@ -52,7 +58,7 @@ public sealed record GenerationOptions
     /// </remarks>
     public long Seed { get; init; }
 
-    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, GuidanceRescale, Sampler);
+    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, GuidanceRescale, Sampler, Eta);
 
     /// <summary>
     /// The first eight bytes, little-endian, of SHA-256 over the seed (eight bytes, little-endian) and the prompt in UTF-8.
@@ -90,6 +96,8 @@ public sealed record GenerationOptions
             yield return Invariant($"GuidanceScale is {GuidanceScale}; 0 to 100 are possible.");
         if (!(GuidanceRescale is >= 0 and <= 1))
             yield return Invariant($"GuidanceRescale is {GuidanceRescale}; 0 to 1 are possible.");
+        if (!(Eta is >= 0 and <= 1))
+            yield return Invariant($"Eta is {Eta}; 0 to 1 are possible.");
         if (NegativePrompt is null)
             yield return "NegativePrompt is null; use the empty text for none.";
     }

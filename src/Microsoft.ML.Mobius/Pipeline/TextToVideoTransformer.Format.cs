@@ -11,14 +11,14 @@ public sealed partial class TextToVideoTransformer
 {
     // strings: input and output column; string or null: negative prompt column, seed column; generation: int frames, height, width,
     // double frames/s, int steps, double guidance, string negative prompt, long seed, from 1.2 on int sampler or -1 and double guidance
-    // rescale; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes. Beside
+    // rescale, from 1.3 on double eta; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes. Beside
     // it the model's own entries, stored.
-    private const uint WithSampler = 0x00010002;
+    private const uint WithSampler = 0x00010002, WithEta = 0x00010003;
 
     private static VersionInfo GetVersionInfo() => new(
         modelSignature: "MBIUST2V",
-        verWrittenCur: WithSampler,
-        verReadableCur: WithSampler,
+        verWrittenCur: WithEta,
+        verReadableCur: WithEta,
         verWeCanReadBack: 0x00010001,
         loaderSignature: LoaderSignature,
         loaderAssemblyName: typeof(TextToVideoTransformer).Assembly.FullName);
@@ -111,6 +111,7 @@ public sealed partial class TextToVideoTransformer
         ctx.Writer.Write(generation.Seed);
         ctx.Writer.Write((int?)generation.Sampler ?? -1);
         ctx.Writer.Write(generation.GuidanceRescale);
+        ctx.Writer.Write(generation.Eta);
     }
 
     private static GenerationOptions ReadGeneration(ModelLoadContext ctx) => new()
@@ -125,6 +126,7 @@ public sealed partial class TextToVideoTransformer
         Seed = ctx.Reader.ReadInt64(),
         Sampler = ctx.Header.ModelVerWritten >= WithSampler && ctx.Reader.ReadInt32() is >= 0 and var sampler ? (SamplerKind)sampler : null,
         GuidanceRescale = ctx.Header.ModelVerWritten >= WithSampler ? ctx.Reader.ReadDouble() : 0,
+        Eta = ctx.Header.ModelVerWritten >= WithEta ? ctx.Reader.ReadDouble() : 0,
     };
 
     private static void WriteHistory(BinaryWriter writer, TrainingHistory history)

@@ -88,14 +88,12 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
         set
         {
             ArgumentNullException.ThrowIfNull(value);
-            string[] problems = [.. value.Problems(_model.Factor)];
-            if (problems.Length == 0 && SamplerChoice.Problem(value.Sampler, _model.Schedule, value.SamplingSteps) is { } problem)
-                problems = [problem];
-            if (problems.Length > 0)
-                throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(value));
+            Check(value);
             _generation = value;
         }
     }
+
+    internal TextToVideoModel Model => _model;
 
     /// <summary>Applies a LoRA (Hu et al. 2021, arXiv 2106.09685) to the U-Net and the text encoder: W + scale · alpha / rank · up down.</summary>
     /// <param name="path">
@@ -148,6 +146,25 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
         }
     }
 
+    /// <summary>Generates one video, without a data view around it: that which a row of this prompt would get.</summary>
+    /// <param name="prompt">What to show; an empty text leaves it to the model.</param>
+    /// <param name="options">How; the default is null: as <see cref="Generation"/> says. Several videos of one prompt differ by their Seed.</param>
+    /// <param name="progress">Called after every step, in the calling thread; can make previews. The default is null.</param>
+    /// <param name="token">Stops between two steps; the default never does.</param>
+    /// <returns>A clip of the length and size that the options say.</returns>
+    /// <exception cref="ArgumentException">Options are out of their range; the message names all of them.</exception>
+    /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled, or the MLContext.</exception>
+    /// <exception cref="ObjectDisposedException">The transformer was disposed.</exception>
+    public VideoClip Generate(
+        string prompt, GenerationOptions? options = null, Action<SamplingProgress>? progress = null, CancellationToken token = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        options ??= Generation;
+        Check(options);
+        return Generate(prompt, options.NegativePrompt, options, options.SeedOf(prompt), progress, token);
+    }
+
     /// <summary>Writes the model as a folder that <see cref="TextToVideoTrainer.Options.ModelPath"/> opens again.</summary>
     /// <remarks>
     /// A model of the Serial layout becomes a folder of diffusers' TextToVideoSDPipeline, where that has such a U-Net: temporal text and frame positions off,
@@ -180,14 +197,29 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
         }
     }
 
-    private VideoClip Generate(string prompt, string negativePrompt, GenerationOptions how, long seed)
+    private VideoClip Generate(string prompt, string negativePrompt, GenerationOptions how, long seed,
+        Action<SamplingProgress>? progress = null, CancellationToken token = default)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             Host.CheckAlive();
-            return new TextToVideoSampler(_model).Generate(prompt, negativePrompt, how.Settings, seed, (_, _) => Host.CheckAlive());
+            return new TextToVideoSampler(_model).Generate(prompt, negativePrompt, how.Settings, seed, at =>
+            {
+                Host.CheckAlive();
+                progress?.Invoke(at);
+            }, token);
         }
+    }
+
+    /// <exception cref="ArgumentException">The options cannot be used; the message names all that is wrong.</exception>
+    private void Check(GenerationOptions options)
+    {
+        string[] problems = [.. options.Problems(_model.Factor)];
+        if (problems.Length == 0 && SamplerChoice.Problem(options.Sampler, _model.Schedule, options.SamplingSteps, options.Eta) is { } problem)
+            problems = [problem];
+        if (problems.Length > 0)
+            throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(options));
     }
 
     private protected override IRowMapper MakeRowMapper(DataViewSchema schema) => new Mapper(this, schema);

@@ -8,4 +8,10 @@ public enum VideoFileFormat
 
     /// <summary>A gif that repeats for ever.</summary>
     Gif,
+
+    /// <summary>An animated WebP, without loss, that repeats for ever.</summary>
+    Webp,
+
+    /// <summary>An animated PNG that repeats for ever.</summary>
+    Png,
 }

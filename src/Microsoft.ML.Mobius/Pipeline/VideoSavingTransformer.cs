@@ -26,7 +26,7 @@ public sealed class VideoSavingTransformer : RowToRowTransformerBase
         Host.CheckNonEmpty(inputColumnName, nameof(inputColumnName));
         Host.CheckNonEmpty(folder, nameof(folder));
         if (!Enum.IsDefined(format))
-            throw new ArgumentOutOfRangeException(nameof(format), format, "Expected Mp4 or Gif.");
+            throw new ArgumentOutOfRangeException(nameof(format), format, $"Expected {string.Join(", ", Enum.GetNames<VideoFileFormat>())}.");
         OutputPathColumnName = outputPathColumnName;
         InputColumnName = inputColumnName;
         Folder = folder;
@@ -61,7 +61,7 @@ public sealed class VideoSavingTransformer : RowToRowTransformerBase
     /// <summary>Name of the text column of file names, or null if files are called by row number.</summary>
     public string? FileNameColumn { get; }
 
-    private string Extension => Format == VideoFileFormat.Gif ? ".gif" : ".mp4";
+    private string Extension => "." + Format.ToString().ToLowerInvariant();
 
     private static VersionInfo GetVersionInfo() => new(
         modelSignature: "MBVIDSAV",

@@ -11,15 +11,19 @@ internal static class SamplerChoice
 
     /// <param name="kind">The method; null for that which the model's config names, and DDIM if it names none of ours.</param>
     /// <param name="config">Of the model: the method's settings.</param>
-    /// <exception cref="NotSupportedException">It asks for something that the method cannot do here.</exception>
+    /// <param name="eta">DDIM's η, 0 to 1.</param>
+    /// <exception cref="NotSupportedException">It asks for something that the method cannot do here, or for an η though it is not DDIM.</exception>
     /// <exception cref="InvalidDataException">It has a value of a wrong type.</exception>
-    public static Sampler Of(SamplerKind? kind, NoiseScheduleConfig config)
+    public static Sampler Of(SamplerKind? kind, NoiseScheduleConfig config, double eta = 0)
     {
         if (s_unsupported.FirstOrDefault(key => config.Setting(key, false)) is { } asked)
             throw new NotSupportedException($"{asked} is not supported.");
-        return (kind ?? Named(config.ClassName) ?? SamplerKind.Ddim) switch
+        var chosen = kind ?? Named(config.ClassName) ?? SamplerKind.Ddim;
+        if (eta > 0 && chosen != SamplerKind.Ddim)
+            throw new NotSupportedException(FormattableString.Invariant($"Eta is {eta}, but of {SamplerKind.Ddim} alone; the sampler is {chosen}."));
+        return chosen switch
         {
-            SamplerKind.Ddim => DdimSampler.Of(config),
+            SamplerKind.Ddim => DdimSampler.Of(config) with { Eta = eta },
             SamplerKind.Ddpm => DdpmSampler.Of(config),
             SamplerKind.Pndm => PndmSampler.Of(config),
             SamplerKind.Euler => EulerSampler.Of(config),
@@ -36,11 +40,12 @@ internal static class SamplerChoice
     /// <param name="kind">As in <see cref="Of"/>.</param>
     /// <param name="schedule">Of the model.</param>
     /// <param name="steps">Denoising steps.</param>
-    public static string? Problem(SamplerKind? kind, NoiseSchedule schedule, int steps)
+    /// <param name="eta">DDIM's η.</param>
+    public static string? Problem(SamplerKind? kind, NoiseSchedule schedule, int steps, double eta = 0)
     {
         try
         {
-            _ = Of(kind, schedule.Config).Timesteps(schedule, steps);
+            _ = Of(kind, schedule.Config, eta).Timesteps(schedule, steps);
             return null;
         }
         catch (Exception e) when (e is NotSupportedException or InvalidDataException or ArgumentOutOfRangeException)

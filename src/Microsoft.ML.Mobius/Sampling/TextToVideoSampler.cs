@@ -16,9 +16,10 @@ namespace Microsoft.ML.Mobius.Sampling;
 /// <param name="GuidanceScale">Classifier-free guidance; 1 is none and twice as fast.</param>
 /// <param name="GuidanceRescale">How far guidance is kept from raising the prediction's standard deviation, 0 to 1.</param>
 /// <param name="Sampler">The method; null for the model's own.</param>
+/// <param name="Eta">DDIM's η, 0 to 1.</param>
 internal sealed record SamplingSettings(
     int FrameCount, int Height, int Width, double FrameRate, int Steps, double GuidanceScale, double GuidanceRescale = 0,
-    SamplerKind? Sampler = null);
+    SamplerKind? Sampler = null, double Eta = 0);
 
 /// <summary>From a caption to pixels: encode the text, start from noise, denoise step by step, decode the frames.</summary>
 internal sealed class TextToVideoSampler(TextToVideoModel model)
@@ -27,13 +28,13 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     /// <param name="negativePrompt">What to lead away from; "" for plain guidance.</param>
     /// <param name="settings">Size, length and steps.</param>
     /// <param name="seed">Same seed, same video, on every device up to its rounding: the noise is drawn on the CPU.</param>
-    /// <param name="progress">Called with the steps done and to do.</param>
+    /// <param name="progress">Called after every step.</param>
     /// <param name="token">Stops between two steps.</param>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
     /// <exception cref="NotSupportedException">The model's scheduler_config.json asks the method for something that it cannot do.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps with this model.</exception>
     public VideoClip Generate(
-        string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<int, int>? progress = null, CancellationToken token = default)
+        string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<SamplingProgress>? progress = null, CancellationToken token = default)
     {
         using var generator = new Generator((ulong)seed, CPU);
         using var noise = randn([1, model.UNet.Config.InChannels, settings.FrameCount, settings.Height / model.Factor, settings.Width / model.Factor],
@@ -47,13 +48,13 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     /// <param name="settings">Steps and guidance; the size is that of the noise.</param>
     /// <param name="noise">Standard normal, [1, c, F, h, w], on any device; not disposed.</param>
     /// <param name="generator">Of the CPU, for the noise that some methods add; null where the method adds none.</param>
-    /// <param name="progress">Called with the steps done and to do.</param>
+    /// <param name="progress">Called after every step.</param>
     /// <param name="token">Stops between two steps.</param>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
     /// <exception cref="NotSupportedException">The model's scheduler_config.json asks the method for something that it cannot do.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps with this model.</exception>
     public VideoClip Generate(
-        string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator = null, Action<int, int>? progress = null,
+        string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator = null, Action<SamplingProgress>? progress = null,
         CancellationToken token = default)
     {
         using var scope = NewDisposeScope();
@@ -61,13 +62,30 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
 
         var text = model.EncodeText(negativePrompt, prompt);                              // [2, N, D]
         var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale, settings.GuidanceRescale);
-        var sampler = SamplerChoice.Of(settings.Sampler, model.Schedule.Config);
+        var sampler = SamplerChoice.Of(settings.Sampler, model.Schedule.Config, settings.Eta);
         int calls = sampler.Timesteps(model.Schedule, settings.Steps).Count;
         Func<Tensor>? draw = generator is null ? null : () => randn(noise.shape, generator: generator).to(model.Device);
-        var latents = sampler.Sample(denoise, model.Schedule, noise.to(model.Device), settings.Steps, draw, done =>
+        Tensor? clean = null;
+
+        Tensor Watched(Tensor z, double t)
         {
             token.ThrowIfCancellationRequested();
-            progress?.Invoke(done, calls);
+            var prediction = denoise(z, t);
+            if (progress is not null)
+            {
+                clean?.Dispose();
+                clean = model.Schedule.CleanOf(prediction, z, NoiseLevel.OfRatio(model.Schedule.Sigma(t))).MoveToOtherDisposeScope(scope);
+            }
+            return prediction;
+        }
+
+        var latents = sampler.Sample(Watched, model.Schedule, noise.to(model.Device), settings.Steps, draw, done =>
+        {
+            if (progress is null)
+                return;
+            var report = new SamplingProgress(done, calls, () => Decode(clean!, settings.FrameRate, prompt));
+            progress(report);
+            report.End();
         });
         return Decode(latents, settings.FrameRate, prompt);
     }

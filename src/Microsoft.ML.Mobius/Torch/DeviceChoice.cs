@@ -27,7 +27,8 @@ internal static class DeviceChoice
         return CPU;
     }
 
-    private static int GpuCount()
+    /// <summary>How many GPUs this build can compute on here.</summary>
+    public static int GpuCount()
     {
         try
         {

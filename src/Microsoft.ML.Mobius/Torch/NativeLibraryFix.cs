@@ -27,6 +27,9 @@ internal static class NativeLibraryFix
     private static readonly Lock Gate = new();
     private static nint _handle;
 
+    /// <summary>Whether the library was loaded from a changed copy in this process; false, too, as long as nothing asked for it.</summary>
+    public static bool Applied => _handle != 0;
+
     [ModuleInitializer]
     internal static void Register()
     {

@@ -46,15 +46,26 @@ internal static partial class Ffmpeg
 
     /// <summary>Starts ffmpeg once to see that it can be started.</summary>
     /// <exception cref="InvalidOperationException">It cannot.</exception>
-    public static void Check()
+    public static void Check() => Ask("-version");
+
+    /// <summary>What ffmpeg calls itself, as 5.1.6-0+deb12u1.</summary>
+    /// <exception cref="InvalidOperationException">It cannot be started.</exception>
+    public static string Version() => Ask("-version").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).SkipWhile(word => word != "version").Skip(1)
+        .FirstOrDefault("of unknown version");
+
+    /// <summary>Whether it was built with an encoder, as libx264.</summary>
+    /// <exception cref="InvalidOperationException">It cannot be started.</exception>
+    public static bool Encodes(string encoder) => Ask("-hide_banner -encoders").Split((char[]?)null).Contains(encoder);
+
+    private static string Ask(string question)
     {
-        using var process = Start(GlobalFFOptions.GetFFMpegBinaryPath(), "-version");
+        using var process = Start(GlobalFFOptions.GetFFMpegBinaryPath(), question);
         process.StandardInput.Close();
         var complaints = process.StandardError.ReadToEndAsync();
-        process.StandardOutput.ReadToEnd();
+        string answer = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        if (process.ExitCode != 0)
-            throw new InvalidOperationException($"ffmpeg is there but does not run: {Shorten(complaints.GetAwaiter().GetResult())}");
+        return process.ExitCode == 0 ? answer
+            : throw new InvalidOperationException($"ffmpeg is there but does not run: {Shorten(complaints.GetAwaiter().GetResult())}");
     }
 
     private static Process Start(string program, string arguments)

@@ -1,10 +1,11 @@
 using System.Globalization;
 using FFMpegCore;
 using Microsoft.ML.Mobius.Files;
+using SkiaSharp;
 
 namespace Microsoft.ML.Mobius.Video;
 
-/// <summary>Writes clips as mp4 (H.264) or gif files; the extension of the path decides which.</summary>
+/// <summary>Writes clips as files of mp4 (H.264), gif, animated WebP or animated PNG, as the extension of the path says, or as a folder of PNG files.</summary>
 /// <remarks>Needs ffmpeg, as <see cref="VideoReader"/> does. The same clip gives the same bytes. May be used from several threads.</remarks>
 public static class VideoWriter
 {
@@ -22,7 +23,15 @@ public static class VideoWriter
         "[a]palettegen=reserve_transparent=0:stats_mode=single[p];[b][p]paletteuse=dither=sierra2_4a:new=1\" " +
         "-fps_mode passthrough -enc_time_base 1/100 -threads 1 -loop 0 -flags:v +bitexact -fflags +bitexact -f gif";
 
-    private const double FastestGif = 50;
+    // As a gif's, the times are whole ticks of the clock, here of 1/1000 s, never after the frame's own time.
+    private const string Webp =
+        "-vf \"settb=1/1000,setpts='floor(N*1000/{rate}+1e-6)'\" -fps_mode passthrough -enc_time_base 1/1000 " +
+        "-c:v libwebp_anim -pix_fmt bgra -lossless 1 -compression_level 6 -threads 1 -loop 0 -flags:v +bitexact -fflags +bitexact -f webp";
+
+    private const string Png = "-c:v apng -pix_fmt rgb24 -pred mixed -threads 1 -plays 0 -flags:v +bitexact -fflags +bitexact -f apng";
+
+    // A frame shown any shorter is shown longer by viewers: gifs from 10 ms on, animated WebP where it is 10 ms or less.
+    private const double FastestGif = 50, FastestWebp = 90;
 
     /// <summary>Writes a clip to a file, replacing the file if there is one. The folder is made if it is missing.</summary>
     /// <remarks>
@@ -30,13 +39,15 @@ public static class VideoWriter
     /// edge. 4:2:0 also stores one colour for four pixels; with an <paramref name="upscale"/> of 2 every pixel of the clip keeps its own.
     /// .gif: 256 colours chosen for each frame, repeated for ever; its clock ticks every 1/100 s, so 8 frames/s become delays of
     /// 12 and 13 ticks in turn, and more than 50 frames/s are refused.
+    /// .webp and .png: animated, repeated for ever, every pixel as it is; the clock of WebP ticks every 1/1000 s, and more than 90 frames/s
+    /// are refused.
     /// The file is written under another name in the same folder and then renamed: a failure leaves nothing.
     /// </remarks>
-    /// <param name="path">The file; ends in .mp4 or .gif.</param>
+    /// <param name="path">The file; ends in .mp4, .gif, .webp or .png.</param>
     /// <param name="clip">What to write.</param>
     /// <param name="upscale">Every pixel becomes a square of this many, 1..64; the default is 1.</param>
     /// <param name="cancellationToken">Stops writing, ends ffmpeg and removes what was written.</param>
-    /// <exception cref="ArgumentException">The extension is another one, the upscale is out of its range, or the clip is too fast for a gif.</exception>
+    /// <exception cref="ArgumentException">The extension is another one, the upscale is out of its range, or the clip is too fast for the format.</exception>
     /// <exception cref="IOException">The folder or the file cannot be written, or the disk is full.</exception>
     /// <exception cref="InvalidOperationException">There is no ffmpeg.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
@@ -46,16 +57,17 @@ public static class VideoWriter
         ArgumentNullException.ThrowIfNull(clip);
         if (upscale is < 1 or > 64)
             throw new ArgumentOutOfRangeException(nameof(upscale), upscale, "Expected 1..64.");
-        var (encoder, multiple) = Path.GetExtension(path).ToLowerInvariant() switch
+        var (encoder, multiple, fastest) = Path.GetExtension(path).ToLowerInvariant() switch
         {
-            ".mp4" => (Mp4, 2),
-            ".gif" => (Gif, 1),
-            var other => throw new ArgumentException($"'{path}' ends in '{other}': videos are written as .mp4 or .gif.", nameof(path)),
+            ".mp4" => (Mp4, 2, double.PositiveInfinity),
+            ".gif" => (Gif, 1, FastestGif),
+            ".webp" => (Webp, 1, FastestWebp),
+            ".png" => (Png, 1, double.PositiveInfinity),
+            var other => throw new ArgumentException($"'{path}' ends in '{other}': videos are written as .mp4, .gif, .webp or .png.", nameof(path)),
         };
-
-        if (multiple == 1 && clip.FrameRate > FastestGif)
-            throw new ArgumentException(
-                $"A gif shows at most {FastestGif} frames/s; the clip for '{path}' has {clip.FrameRate}.", nameof(clip));
+        if (clip.FrameRate > fastest)
+            throw new ArgumentException(FormattableString.Invariant(
+                $"A {Path.GetExtension(path)} file shows at most {fastest} frames/s; the clip for '{path}' has {clip.FrameRate}."), nameof(clip));
 
         int width = RoundUp(clip.Width * upscale, multiple), height = RoundUp(clip.Height * upscale, multiple);
         string rate = clip.FrameRate.ToString(CultureInfo.InvariantCulture);
@@ -71,6 +83,47 @@ public static class VideoWriter
             if (!succeeded || complaint.Length > 0)     // a full disk is a complaint that ffmpeg 5.1 ends well on
                 throw new IOException(complaint);
         });
+    }
+
+    /// <summary>Writes the frames of a clip as 000.png, 001.png, ... into a folder of their own, without ffmpeg.</summary>
+    /// <remarks>It is written under another name and then renamed: a failure leaves what was there.</remarks>
+    /// <param name="folder">Made if it is missing; replaced if it holds nothing but such frames.</param>
+    /// <param name="clip">What to write.</param>
+    /// <param name="upscale">Every pixel becomes a square of this many, 1..64; the default is 1.</param>
+    /// <exception cref="ArgumentException">The upscale is out of its range.</exception>
+    /// <exception cref="IOException">The folder holds anything else, or cannot be written, or the disk is full.</exception>
+    public static void WriteFrames(string folder, VideoClip clip, int upscale = 1)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        ArgumentNullException.ThrowIfNull(clip);
+        if (upscale is < 1 or > 64)
+            throw new ArgumentOutOfRangeException(nameof(upscale), upscale, "Expected 1..64.");
+        FolderAside.Write(folder, CheckFrames, aside =>
+        {
+            int width = clip.Width * upscale, height = clip.Height * upscale;
+            using var bitmap = new SKBitmap(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Opaque));
+            var pixels = new SKColor[width * height];
+            for (int k = 0; k < clip.FrameCount; k++)
+            {
+                var frame = clip.Frame(k);
+                for (int i = 0; i < pixels.Length; i++)
+                {
+                    int at = (i / width / upscale * clip.Width + i % width / upscale) * 3;
+                    pixels[i] = new SKColor(frame[at], frame[at + 1], frame[at + 2]);
+                }
+                bitmap.Pixels = pixels;
+                using var png = bitmap.Encode(SKEncodedImageFormat.Png, quality: 100);
+                using var file = File.Create(Path.Combine(aside, FormattableString.Invariant($"{k:D3}.png")));
+                png.SaveTo(file);
+            }
+        });
+    }
+
+    private static void CheckFrames(string folder)
+    {
+        if (Directory.EnumerateFileSystemEntries(folder).FirstOrDefault(path => Path.GetExtension(path) != ".png"
+                || !int.TryParse(Path.GetFileNameWithoutExtension(path), NumberStyles.None, CultureInfo.InvariantCulture, out _)) is { } other)
+            throw new IOException($"The folder '{folder}' is not one of frames, for it has '{Path.GetFileName(other)}': it is left as it is.");
     }
 
     private static int RoundUp(int pixels, int multiple) => (pixels + multiple - 1) / multiple * multiple;

@@ -50,7 +50,7 @@ public sealed class TextToVideoModelFileTests
             .Fit(_tiny.Clips());
         saved.Generation = saved.Generation with
         {
-            SamplingSteps = 3, Sampler = SamplerKind.UniPc, GuidanceScale = 2, GuidanceRescale = 0.5, NegativePrompt = "dull", Seed = -5,
+            SamplingSteps = 3, Sampler = SamplerKind.Ddim, Eta = 0.25, GuidanceScale = 2, GuidanceRescale = 0.5, NegativePrompt = "dull", Seed = -5,
             FrameRate = 12,
         };
         _tiny.ML.Model.Save(saved, null, Zip);

@@ -174,6 +174,53 @@ public sealed class TextToVideoTransformerTests
     }
 
     [TestMethod]
+    public void Generation_EtaOfAnotherSamplerThanDdim_IsRefused()
+    {
+        using var transformer = _tiny.Untrained();
+        Assert.Contains("Eta is 0.5", Assert.ThrowsExactly<ArgumentException>(
+            () => transformer.Generation = transformer.Generation with { Sampler = SamplerKind.Euler, Eta = 0.5 }).Message);
+    }
+
+    [TestMethod]
+    public void Generate_PromptAlone_GivesTheRowsVideoAndOthersByEtaAndSeed()
+    {
+        using var transformer = _tiny.Untrained();
+        var how = transformer.Generation with { Sampler = SamplerKind.Ddim };
+        var expected = TinyPipeline.Videos(transformer.Transform(_tiny.Prompts("a"))).Single();
+        TinyPipeline.AssertSame(expected, transformer.Generate("a"));
+        TinyPipeline.AssertSame(expected, transformer.Generate("a", how));
+        TinyPipeline.AssertOther(expected, transformer.Generate("a", how with { Eta = 1 }));
+        TinyPipeline.AssertOther(expected, transformer.Generate("a", how with { Seed = how.Seed + 1 }));
+    }
+
+    [TestMethod]
+    public void Generate_Watched_PreviewsEndInTheVideoAndAreHadInTheCallbackAlone()
+    {
+        using var transformer = _tiny.Untrained();
+        var seen = new List<(int Step, VideoClip Preview)>();
+        SamplingProgress? kept = null;
+        var video = transformer.Generate("a", progress: at => seen.Add(((kept = at).Step, at.Preview())));
+        CollectionAssert.AreEqual(new[] { 1, 2 }, seen.Select(one => one.Step).ToArray());
+        TinyPipeline.AssertOther(video, seen[0].Preview);
+        Assert.IsGreaterThan(25, SmallVideos.Psnr(video, seen[1].Preview));     // but for the noise that the last step leaves
+        Assert.ThrowsExactly<InvalidOperationException>(() => kept!.Preview());
+    }
+
+    [TestMethod]
+    public void Generate_Cancelled_StopsBetweenTwoSteps()
+    {
+        using var transformer = _tiny.Untrained();
+        using var cancel = new CancellationTokenSource();
+        int steps = 0;
+        Assert.ThrowsExactly<OperationCanceledException>(() => transformer.Generate("a", progress: _ =>
+        {
+            steps++;
+            cancel.Cancel();
+        }, token: cancel.Token));
+        Assert.AreEqual(1, steps);
+    }
+
+    [TestMethod]
     public void SeedOf_Always_IsTheDocumentedHash()
     {
         // Python: int.from_bytes(hashlib.sha256(struct.pack('<q', 7) + 'a cat'.encode()).digest()[:8], 'little', signed=True)

@@ -34,7 +34,7 @@ public sealed class TextToVideoSamplerTests
         foreach (var kind in Enum.GetValues<SamplerKind>())
         {
             var told = new List<(int, int)>();
-            VideoClip Generate() => sampler.Generate("a", "", Small with { Steps = 4, Sampler = kind }, 1, (done, all) => told.Add((done, all)));
+            VideoClip Generate() => sampler.Generate("a", "", Small with { Steps = 4, Sampler = kind }, 1, at => told.Add((at.Step, at.Steps)));
             var clip = Generate();
             int calls = kind == SamplerKind.Pndm ? 3 * 4 + 1 : 4;                          // its first three steps are Runge and Kutta's
             CollectionAssert.AreEqual(Enumerable.Range(1, calls).Select(i => (i, calls)).ToArray(), told, $"{kind}");
@@ -58,9 +58,9 @@ public sealed class TextToVideoSamplerTests
         using var model = Tiny.Video();
         using var cancel = new CancellationTokenSource();
         int done = 0;
-        Assert.ThrowsExactly<OperationCanceledException>(() => new TextToVideoSampler(model).Generate("a", "", Small with { Steps = 5 }, 1, (step, _) =>
+        Assert.ThrowsExactly<OperationCanceledException>(() => new TextToVideoSampler(model).Generate("a", "", Small with { Steps = 5 }, 1, at =>
         {
-            done = step;
+            done = at.Step;
             cancel.Cancel();
         }, cancel.Token));
         Assert.AreEqual(1, done);

@@ -13,6 +13,8 @@ public sealed class VideoWriterTests
     [TestMethod]
     [DataRow("out.mp4", 40.0)]
     [DataRow("out.gif", 28.0)]
+    [DataRow("out.webp", 100.0)]
+    [DataRow("out.png", 100.0)]
     public void Write_ThenRead_KeepsColoursAndTimes(string name, double floor)
     {
         var clip = SmallVideos.Gradient();
@@ -27,6 +29,8 @@ public sealed class VideoWriterTests
     [TestMethod]
     [DataRow("out.mp4")]
     [DataRow("out.gif")]
+    [DataRow("out.webp")]
+    [DataRow("out.png")]
     public void Write_Twice_GivesTheSameBytes(string name)
     {
         var clip = SmallVideos.Gradient();
@@ -39,6 +43,8 @@ public sealed class VideoWriterTests
     [DataRow("out.mp4", 1, 34, 22)]
     [DataRow("out.mp4", 3, 100, 64)]
     [DataRow("out.gif", 1, 33, 21)]
+    [DataRow("out.webp", 1, 33, 21)]
+    [DataRow("out.png", 3, 99, 63)]
     public void Write_OddSize_IsMadeEvenWhereItMust(string name, int upscale, int width, int height)
     {
         string path = _videos.PathOf(name);
@@ -83,12 +89,42 @@ public sealed class VideoWriterTests
     public void Write_OtherExtension_NamesTheSupportedOnes(string name)
     {
         var e = Assert.ThrowsExactly<ArgumentException>(() => VideoWriter.Write(_videos.PathOf(name), SmallVideos.Gradient()));
-        StringAssert.Contains(e.Message, ".mp4 or .gif");
+        StringAssert.Contains(e.Message, ".mp4, .gif, .webp or .png");
     }
 
     [TestMethod]
-    public void Write_FastGif_IsRefused()
-        => Assert.ThrowsExactly<ArgumentException>(() => VideoWriter.Write(_videos.PathOf("o.gif"), SmallVideos.Gradient(rate: 60)));
+    [DataRow("out.gif", 60.0)]
+    [DataRow("out.webp", 120.0)]
+    public void Write_FasterThanTheFormat_IsRefused(string name, double rate)
+        => Assert.ThrowsExactly<ArgumentException>(() => VideoWriter.Write(_videos.PathOf(name), SmallVideos.Gradient(rate: rate)));
+
+    [TestMethod]
+    public void Write_WebpOf30FramesPerSecond_ShowsEveryFrameAtItsTime()
+    {
+        var clip = SmallVideos.Gradient(12, 16, 16, 30);
+        VideoWriter.Write(_videos.PathOf("out.webp"), clip);
+        var back = VideoReader.Read(_videos.PathOf("out.webp"),
+            new VideoReadOptions { FrameCount = 12, FrameRate = 30, Height = 16, Width = 16, ShortClip = ShortClip.Refuse });
+        Assert.IsTrue(clip.Pixels.Span.SequenceEqual(back.Pixels.Span));
+    }
+
+    [TestMethod]
+    public void WriteFrames_TwiceThenBesideOthers_ReplacesItsOwnAndNothingElse()
+    {
+        string folder = _videos.PathOf("frames");
+        VideoWriter.WriteFrames(folder, SmallVideos.Gradient(5, 6, 7));
+        VideoWriter.WriteFrames(folder, SmallVideos.Gradient(3, 6, 7), upscale: 2);
+        CollectionAssert.AreEqual(new[] { "000.png", "001.png", "002.png" }, Directory.GetFiles(folder).Select(Path.GetFileName).Order().ToArray());
+        using (var second = SkiaSharp.SKBitmap.Decode(Path.Combine(folder, "001.png")))
+        {
+            Assert.AreEqual((14, 12), (second.Width, second.Height));
+            Assert.AreEqual(new SkiaSharp.SKColor(255 * 3 / 7, 255 * 2 / 6, 255 / 3), second.GetPixel(7, 5));
+        }
+
+        File.WriteAllText(Path.Combine(folder, "mine.txt"), "");
+        Assert.Contains("mine.txt", Assert.ThrowsExactly<IOException>(() => VideoWriter.WriteFrames(folder, SmallVideos.Gradient(1, 6, 7))).Message);
+        Assert.HasCount(4, Directory.GetFiles(folder));
+    }
 
     [TestMethod]
     public void Write_FolderCannotBe_NamesIt()

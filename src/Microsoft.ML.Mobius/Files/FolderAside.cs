@@ -1,4 +1,4 @@
-namespace Microsoft.ML.Mobius.Models;
+namespace Microsoft.ML.Mobius.Files;
 
 /// <summary>Writes a folder under a passing name beside its place and renames it once it is whole.</summary>
 internal static class FolderAside

@@ -4,21 +4,30 @@ using System.Text.Json.Serialization;
 using CsvHelper;
 using CsvHelper.Configuration;
 
-namespace Microsoft.ML.Mobius.Samples.MainJob;
+namespace Microsoft.ML.Mobius.Training;
 
-/// <summary>
-/// Reads which clips a folder has and what they show: from captions.jsonl (a line <c>{"video": ..., "caption": ...}</c> per clip), else from
-/// the folder's one .csv file (with a header that has video and caption), else from a .txt file of the same name beside every video.
-/// </summary>
-internal static class ClipList
+/// <summary>One clip to train on, as a row of data: its properties are the columns that <c>TextToVideoTrainer.Options</c> expects.</summary>
+public sealed class CaptionedClip
 {
     private const string JsonLines = "captions.jsonl";
     private static readonly string[] s_videos = [".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".png", ".webp"];
 
-    /// <summary>Reads the list; no video is opened.</summary>
+    /// <summary>Path of a video file.</summary>
+    public required string Clip { get; init; }
+
+    /// <summary>What it shows.</summary>
+    public required string Caption { get; init; }
+
+    /// <summary>
+    /// Reads which clips a folder has and what they show: from captions.jsonl (a line <c>{"video": ..., "caption": ...}</c> per clip), else from
+    /// the folder's one .csv file (with a header that has video and caption), else from a .txt file of the same name beside every video.
+    /// </summary>
+    /// <remarks>No video is opened.</remarks>
+    /// <param name="folder">The folder.</param>
+    /// <returns>At least one clip, in an order that does not depend on the file system.</returns>
     /// <exception cref="IOException">The folder or a file of it is missing.</exception>
     /// <exception cref="InvalidDataException">A line or a caption is not as expected; the message names it.</exception>
-    public static IReadOnlyList<CaptionedClip> Read(string folder)
+    public static IReadOnlyList<CaptionedClip> ReadFolder(string folder)
     {
         if (!Directory.Exists(folder))
             throw new DirectoryNotFoundException($"The folder of clips '{folder}' does not exist.");

@@ -1,0 +1,37 @@
+using FFMpegCore;
+
+namespace Microsoft.ML.Mobius.Tests.Cli;
+
+[TestClass]
+public sealed class DoctorCommandTests
+{
+    [TestMethod]
+    public void Run_HealthyMachine_FindsAllAndEndsWith0()
+    {
+        var run = CommandRun.Of("doctor", "--json").Succeeded();
+        Assert.IsTrue(run.Json["healthy"]!.GetValue<bool>());
+        CollectionAssert.AreEqual(new[] { "ffmpeg", "encoders", "library", "gpu", "memory", "disk" },
+            run.Json["checks"]!.AsArray().Select(check => $"{check!["name"]}").ToArray());
+        Assert.Contains("version ", $"{run.Json["checks"]![0]!["found"]}");
+        Assert.Contains("ok", CommandRun.Of("doctor").Succeeded().Output);
+    }
+
+    [TestMethod]
+    public void Run_NoFfmpeg_SaysHowToInstallItAndEndsWith1()
+    {
+        using var empty = new TempFolder();
+        var usual = GlobalFFOptions.Current;
+        GlobalFFOptions.Configure(new FFOptions { BinaryFolder = empty.Path });
+        try
+        {
+            var run = CommandRun.Of("doctor");
+            Assert.AreEqual(1, run.ExitCode);
+            Assert.Contains("FAIL", run.Output);
+            Assert.Contains("apt-get install ffmpeg", run.Output);
+        }
+        finally
+        {
+            GlobalFFOptions.Configure(usual);
+        }
+    }
+}

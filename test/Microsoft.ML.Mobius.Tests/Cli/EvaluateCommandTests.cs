@@ -1,0 +1,71 @@
+namespace Microsoft.ML.Mobius.Tests.Cli;
+
+[TestClass]
+public sealed class EvaluateCommandTests
+{
+    private readonly SmallVideos _files = new();
+    private readonly TinyPipeline _tiny = new();
+
+    [ClassInitialize]
+    public static void Start(TestContext _) => TinyPipeline.UseOneThread();
+
+    [ClassCleanup]
+    public static void End() => TinyPipeline.UseUsualThreads();
+
+    [TestCleanup]
+    public void RemoveFiles() => _files.Dispose();
+
+    [TestMethod]
+    public void Run_TwoModels_ComparesThemAndWritesOnePage()
+    {
+        string clips = Clips(8);
+        using (var start = _tiny.Untrained())
+        using (var trained = _tiny.Trainer(options => (options.Steps, options.LearningRate) = (3, 0.05)).Fit(_tiny.Clips()))
+        {
+            _tiny.ML.Model.Save(start, null, _files.PathOf("a.zip"));
+            _tiny.ML.Model.Save(trained, null, _files.PathOf("b.zip"));
+        }
+
+        var found = Run("--model", "a.zip", "--against", "b.zip", "--clips", clips, "--videos", "4");
+
+        var losses = found["loss"]!.AsArray();
+        Assert.HasCount(11, losses);
+        foreach (var row in losses)
+        {
+            double Value(string name) => row![name]!.GetValue<double>();
+            Assert.IsTrue(Value("lossLow") <= Value("loss") && Value("loss") <= Value("lossHigh"), row!.ToJsonString());
+            Assert.AreEqual(Value("loss") - Value("against"), Value("difference"), 1e-5);
+        }
+        Assert.AreNotEqual(0, losses[10]!["difference"]!.GetValue<double>());
+        Assert.HasCount(3, found["pixels"]!.AsArray());
+        Assert.HasCount(3, found["frechetDistanceOnRandomFeatures"]!.AsArray());
+        string page = File.ReadAllText($"{found["report"]}");
+        foreach (string part in new[] { "<svg", "data:image/png;base64,", "fixed random 3D features", "the floor", "Flicker and motion" })
+            Assert.Contains(part, page);
+        Assert.DoesNotContain("src=\"http", page);
+
+        var same = Run("--model", "a.zip", "--against", "a.zip", "--clips", clips, "--videos", "0");
+        Assert.AreEqual(0, same["loss"]![10]!["difference"]!.GetValue<double>());
+        Assert.AreEqual(found["loss"]![10]!["loss"]!.GetValue<double>(), same["loss"]![10]!["loss"]!.GetValue<double>());
+        Assert.IsNull(same["pixels"]);
+    }
+
+    [TestMethod]
+    public void Run_OneClip_IsTooFew()
+        => CommandRun.Of("evaluate", "--model", "m.zip", "--clips", Clips(1)).AssertFailed(1, "at least 2");
+
+    private System.Text.Json.Nodes.JsonObject Run(string _, string model, string __, string against, params string[] options) => CommandRun.Of(
+        ["evaluate", "--model", _files.PathOf(model), "--against", _files.PathOf(against), .. options, "--out", _files.PathOf("report"), "--json"]).Succeeded().Json;
+
+    private string Clips(int count)
+    {
+        string folder = _files.PathOf("clips");
+        Directory.CreateDirectory(folder);
+        for (int i = 0; i < count; i++)
+        {
+            _files.Make($"-f lavfi -i testsrc2=s=16x16:r=8:d=1,hue=h={40 * i} clips/{i}.mp4");
+            File.WriteAllText(Path.Combine(folder, $"{i}.txt"), $"a test {i}");
+        }
+        return folder;
+    }
+}

@@ -134,6 +134,60 @@ public sealed partial class TextToVideoTrainer
         public ShortClip ShortClip { get; set; } = ShortClip.Loop;
 
         /// <summary>
+        /// Lengths in frames, each at least 1, of which every clip is given the longest that it fills, and the shortest if it fills none; the default is none:
+        /// all clips have <see cref="FrameCount"/>. With a 1 among them pictures can lie beside the videos, and are learnt as clips of one frame.
+        /// </summary>
+        /// <remarks>A batch has clips of one length and size; where there are several, some batches are smaller than <see cref="BatchSize"/>.</remarks>
+        public IReadOnlyList<int> FrameBuckets { get; set; } = [];
+
+        /// <summary>
+        /// Whether clips from files keep about their aspect ratio, from 1:2 to 2:1, at no more pixels than <see cref="Height"/> times <see cref="Width"/>; the
+        /// default is false: all are cropped to that size. Sides are multiples of an eighth of the shorter one. It takes a look at each file before it is read.
+        /// </summary>
+        public bool AspectRatioBuckets { get; set; }
+
+        /// <summary>
+        /// Every so many-th frame of a clip is used, whatever its time, at least 0; the default is 0: files are sampled by time, at <see cref="FrameRate"/>.
+        /// </summary>
+        public int FrameStride { get; set; }
+
+        /// <summary>
+        /// How many clips, at least 1, are cut from a long one, from its beginning on and as far as whole ones fit; the default is 1. They are trained on or
+        /// held out together.
+        /// </summary>
+        public int Windows { get; set; } = 1;
+
+        /// <summary>Frames from the beginning of one such clip to that of the next, at least 0; the default is 0: as many as it has.</summary>
+        public int WindowStride { get; set; }
+
+        /// <summary>
+        /// Whether each clip is there a second time with left and right exchanged; the default is false. Captions that tell left from right, and letters in
+        /// the picture, would then be wrong.
+        /// </summary>
+        public bool Mirror { get; set; }
+
+        /// <summary>
+        /// Whether what is cropped of a file's frames is chosen at random, for each file once and by its content; the default is false: the middle is kept.
+        /// </summary>
+        public bool RandomCrop { get; set; }
+
+        /// <summary>What to do with a clip that cannot be read; the default is <see cref="BrokenClip.Stop"/>. An empty caption is always an error.</summary>
+        public BrokenClip BrokenClips { get; set; }
+
+        /// <summary>Seconds after which a file that is not yet read counts as one that cannot be, at least 0; the default is 300. 0 waits for ever.</summary>
+        public double ClipSeconds { get; set; } = 300;
+
+        /// <summary>
+        /// A folder that the latents of clips are kept in, and taken from the next time; the default is null: none. Files that have not changed are then neither
+        /// decoded nor encoded again. Several runs may share one; it may be deleted at any time between runs.
+        /// </summary>
+        /// <remarks>
+        /// A file's latents are found again by a hash of its content, of how it is read and of the autoencoder. What is damaged is made anew. Nothing is
+        /// removed from the folder.
+        /// </remarks>
+        public string? CacheFolder { get; set; }
+
+        /// <summary>
         /// Training steps, at least 0; the default is 1000. 0 trains nothing: the result is the untrained start, whose frames are those of
         /// the base image model and do not move as in a video; the clip column is not looked at, and the data may be empty.
         /// </summary>
@@ -265,6 +319,7 @@ public sealed partial class TextToVideoTrainer
         {
             var copy = (Options)MemberwiseClone();
             copy.Loras = Loras?.ToArray()!;
+            copy.FrameBuckets = FrameBuckets?.ToArray()!;
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? 1;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
@@ -280,6 +335,18 @@ public sealed partial class TextToVideoTrainer
         {
             FrameCount = FrameCount!.Value, Width = Width!.Value, Height = Height!.Value, FrameRate = FrameRate, ShortClip = ShortClip,
         };
+
+        /// <summary>The lengths and sizes of clips.</summary>
+        /// <param name="factor">The model's pixels per latent.</param>
+        internal ClipShapes Shapes(int factor) => new(FrameBuckets is [] ? [FrameCount!.Value] : FrameBuckets,
+            AspectRatioBuckets ? ClipShapes.OfAspectRatios(Height!.Value, Width!.Value, factor) : [(Height!.Value, Width!.Value)]);
+
+        /// <summary>Frames of a clip that can be of use.</summary>
+        internal int MostFrames(ClipShapes shapes) => shapes.Longest + (Windows - 1) * (WindowStride > 0 ? WindowStride : shapes.Longest);
+
+        /// <summary>All that a file's latents depend on but the file and the model.</summary>
+        internal string ReadingInWords(ClipShapes shapes) => FormattableString.Invariant(
+            $"{string.Join(' ', shapes.FrameCounts)}; {string.Join(' ', shapes.Sizes)}; {FrameRate:R} {FrameStride} {ShortClip} {Windows} {WindowStride} {Mirror} {RandomCrop}");
 
         /// <summary>The image model's architecture with the temporal half asked for.</summary>
         internal UNetConfig Architecture(UNetConfig image) => image with
@@ -359,6 +426,13 @@ public sealed partial class TextToVideoTrainer
                 yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<UNet.Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))
                 yield return $"ShortClip is {ShortClip}; known are {string.Join(", ", Enum.GetNames<ShortClip>())}.";
+            if (!Enum.IsDefined(BrokenClips))
+                yield return $"BrokenClips is {BrokenClips}; known are {string.Join(", ", Enum.GetNames<BrokenClip>())}.";
+            if (FrameBuckets is null || FrameBuckets.Any(count => count < 1))
+                yield return "FrameBuckets is null or has a length below 1; use an empty list for none.";
+            foreach (var (option, folder) in new[] { (nameof(CacheFolder), CacheFolder) })
+                if (folder is not null && string.IsNullOrWhiteSpace(folder))
+                    yield return $"{option} is empty.";
             if (!Enum.IsDefined(LossWeighting))
                 yield return $"LossWeighting is {LossWeighting}; known are {string.Join(", ", Enum.GetNames<LossWeighting>())}.";
             if (!Enum.IsDefined(LearningRateSchedule))
@@ -381,6 +455,17 @@ public sealed partial class TextToVideoTrainer
         {
             if (Steps < 0)
                 yield return $"Steps is {Steps}; at least 0 are needed.";
+            if (FrameStride < 0)
+                yield return $"FrameStride is {FrameStride}; at least 0 is needed.";
+            if (WindowStride < 0)
+                yield return $"WindowStride is {WindowStride}; at least 0 is needed.";
+            if (Windows < 1)
+                yield return $"Windows is {Windows}; at least 1 is needed.";
+            else if (FrameBuckets?.DefaultIfEmpty(FrameCount ?? 1).Max() is { } longest && Height is { } height && Width is { } width
+                && (longest + (Windows - 1L) * Math.Max(WindowStride, longest)) * (Int128)height * width * 4 > Array.MaxLength)
+                yield return $"{Windows} Windows of {longest} frames of Height {Height} and Width {Width} do not fit into one array.";
+            if (!(ClipSeconds is >= 0 and <= 1e6))
+                yield return FormattableString.Invariant($"ClipSeconds is {ClipSeconds}; 0 to 1000000 are possible.");
             if (BatchSize < 1)
                 yield return $"BatchSize is {BatchSize}; at least 1 is needed.";
             if (GradientAccumulationSteps < 1)

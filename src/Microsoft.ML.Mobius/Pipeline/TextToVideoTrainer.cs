@@ -71,8 +71,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             VideoReader.CheckFfmpeg();
 
         using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
-        if (motion?.Config.FrameLimit < _options.FrameCount)
-            throw _host.ExceptUserArg(nameof(Options.FrameCount), $"{motion.Name} has places for {motion.Config.FrameLimit} frames, not for {_options.FrameCount}.");
+        int longest = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
+        if (motion?.Config.FrameLimit < longest)
+            throw _host.ExceptUserArg(nameof(Options.FrameCount), $"{motion.Name} has places for {motion.Config.FrameLimit} frames, not for {longest}.");
         var image = _base.Open();
         var model = TextToVideoModel.From(image, _options.Architecture(image.UNetConfig), seed, motion);
         try
@@ -128,15 +129,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
     {
         using var data = new TrainingData(model);
-        foreach (var (caption, clip) in new TrainingRows(input, _options, model.Tokenizer, channel).Read())
-        {
-            CheckAlive();
-            data.Add(caption, clip);
-        }
-        if (data.Count == 0)
-            throw _host.Except("There is nothing to train on: the data has no rows.");
-        channel.Info(FormattableString.Invariant(
-            $"{data.Count:N0} clips of {_options.FrameCount} frames of {_options.Width}x{_options.Height} pixels, {_options.Steps:N0} steps."));
+        ReadClips(data, model, input, channel);
 
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;
@@ -162,6 +155,30 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));
         channel.Info(FormattableString.Invariant($"{history.Seconds:F1} s, peak memory {history.PeakMemoryBytes / (double)(1 << 20):F0} MiB."));
         return history;
+    }
+
+    private void ReadClips(TrainingData data, TextToVideoModel model, IDataView input, IChannel channel)
+    {
+        var shapes = _options.Shapes(model.Factor);
+        var cache = _options.CacheFolder is { } folder ? new LatentCache(folder, model, _options.ReadingInWords(shapes)) : null;
+        var rows = new TrainingRows(input, _options, shapes, model.Tokenizer, cache, channel);
+        int cached = 0;
+        foreach (var row in rows.Read())
+        {
+            if (row.Latents is not null)
+                cached++;
+            data.Add(row.Caption, row.Latents ?? [.. row.Clips.Select(clip => ClipLatents.Of(model, clip))]);
+            if (row is { Latents: null, Key: { } key })
+                cache!.Keep(key, data.LatentsOf(data.Rows.Count - 1));
+            CheckAlive();
+        }
+        if (data.Count == 0)
+            throw _host.Except($"There is nothing to train on: {(rows.Skipped > 0 ? "no clip could be read" : "the data has no rows")}.");
+        if (cache is not null)
+            channel.Info($"{cached:N0} of {data.Rows.Count:N0} rows' latents were cached in '{_options.CacheFolder}'.");
+        var counts = Enumerable.Range(0, data.Count).CountBy(data.Shape).Select(shape =>
+            $"{shape.Value:N0} clips of {shape.Key.Frames} frames of {shape.Key.Width * model.Factor}x{shape.Key.Height * model.Factor} pixels");
+        channel.Info($"{string.Join(", ", counts)}, {_options.Steps:N0} steps.");
     }
 
     private static void Report(AppliedLora lora, IChannel channel)

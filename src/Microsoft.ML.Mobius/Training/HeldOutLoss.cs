@@ -13,7 +13,7 @@ internal sealed class HeldOutLoss : IDisposable
     private const int TimesPerClip = 4, BatchSize = 8, MaxClips = 32;
 
     private readonly TextToVideoModel _model;
-    private readonly List<(string Caption, int T, Tensor Latents, Tensor Noise)> _triples = [];
+    private readonly List<(string Caption, (long, long, long) Shape, int T, Tensor Latents, Tensor Noise)> _triples = [];
 
     public HeldOutLoss(TextToVideoModel model, TrainingData data, IReadOnlyList<int> clips, long seed)
     {
@@ -27,7 +27,7 @@ internal sealed class HeldOutLoss : IDisposable
                 using var scope = NewDisposeScope();
                 var latents = data.Latents([clip], generator);
                 var noise = randn(latents.shape, generator: generator).to(model.Device);
-                _triples.Add((data.Caption(clip), t, latents.DetachFromDisposeScope(), noise.DetachFromDisposeScope()));
+                _triples.Add((data.Caption(clip), data.Shape(clip), t, latents.DetachFromDisposeScope(), noise.DetachFromDisposeScope()));
             }
     }
 
@@ -35,7 +35,7 @@ internal sealed class HeldOutLoss : IDisposable
     {
         using var _ = no_grad();
         double sum = 0;
-        foreach (var batch in _triples.Chunk(BatchSize))
+        foreach (var batch in _triples.GroupBy(triple => triple.Shape).SelectMany(shape => shape.Chunk(BatchSize)))
         {
             token.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
@@ -52,7 +52,7 @@ internal sealed class HeldOutLoss : IDisposable
 
     public void Dispose()
     {
-        foreach (var (_, _, latents, noise) in _triples)
+        foreach (var (_, _, _, latents, noise) in _triples)
         {
             latents.Dispose();
             noise.Dispose();

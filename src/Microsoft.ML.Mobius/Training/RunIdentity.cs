@@ -55,7 +55,8 @@ internal static class RunIdentity
             .Select(name => $"{name} was {was.GetValueOrDefault(name) ?? "not there"} and is {@is.GetValueOrDefault(name) ?? "not there"}"),
     ];
 
-    private static string Hash(nn.Module module)
+    /// <summary>Tells a module's weights from others.</summary>
+    public static string Hash(nn.Module module)
     {
         using var hash = SHA256.Create();
         using (var stream = new CryptoStream(Stream.Null, hash, CryptoStreamMode.Write))

@@ -57,11 +57,9 @@ internal sealed class TrainingLoop
     private TrainingHistory Run(
         TrainingState state, Checkpoints? checkpoints, EventFile? events, Action<TrainingProgress>? progress, CancellationToken token)
     {
-        int[] clips = [.. Enumerable.Range(0, _data.Count)];
-        _random.Split().Shuffle(clips);
-        int heldOutCount = Math.Min((int)Math.Round(_data.Count * _settings.HeldOutFraction), _data.Count - 1);
-        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, clips[..heldOutCount], _settings.Seed);
-        var order = new ClipOrder(clips[heldOutCount..], _random);
+        var (heldOutClips, clips) = _data.Split(_settings.HeldOutFraction, _random);
+        using var heldOut = heldOutClips.Length == 0 ? null : new HeldOutLoss(_model, _data, heldOutClips, _settings.Seed);
+        var order = new ClipOrder([.. clips.GroupBy(_data.Shape).Select(shape => shape.ToArray())], _random);
 
         Stopwatch clock = Stopwatch.StartNew(), stepping = new();
         double before = state.Seconds;

@@ -13,7 +13,7 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 internal static class ClipList
 {
     private const string JsonLines = "captions.jsonl";
-    private static readonly string[] s_videos = [".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".png", ".webp"];
+    private static readonly string[] s_videos = [".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".png", ".webp", ".jpg", ".jpeg"];
 
     /// <summary>Reads the list; no video is opened.</summary>
     /// <exception cref="IOException">The folder or a file of it is missing.</exception>

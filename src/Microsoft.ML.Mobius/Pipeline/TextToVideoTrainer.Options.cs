@@ -224,6 +224,12 @@ public sealed partial class TextToVideoTrainer
         public double OffsetNoise { get; set; }
 
         /// <summary>
+        /// How much the noise of any two frames of a clip is correlated, 0 up to but not including 1, in training and in generating (PYoCo, Ge et al. 2023, arXiv
+        /// 2305.10474: mixed noise, of which the paper's α = 1 is 0.5); the default is null: as the pretrained model has it, as a rule 0. It is saved with the model.
+        /// </summary>
+        public double? FrameNoiseCorrelation { get; set; }
+
+        /// <summary>
         /// Strength of further noise, 0..1, that is added to a clip's noise but not to be predicted; the default is 0: none. At 0.1 it makes the model bear
         /// the errors that it makes when it generates (Ning et al. 2023, arXiv 2301.11706).
         /// </summary>
@@ -255,8 +261,39 @@ public sealed partial class TextToVideoTrainer
         public int EvaluateEvery { get; set; } = 100;
 
         /// <summary>
-        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping and peak memory of every step, and the held-out
-        /// loss; the default is null: none are written. A run that is resumed goes on in the same folder.
+        /// How many measurements of the held-out loss in a row may be no better than the best before them, at least 0; after so many training ends early. The
+        /// default is 0: it never does. The result is that of the last step, not that of the best.
+        /// </summary>
+        public int EarlyStopping { get; set; }
+
+        /// <summary>
+        /// A folder for all that training writes; the default is null: only what other options name is written. It gets options.json and, where the options of
+        /// these name no others, the folders sanity (<see cref="SanityFolder"/>), cache (<see cref="CacheFolder"/>), checkpoints
+        /// (<see cref="CheckpointFolder"/>), samples (<see cref="SampleFolder"/>) and logs (<see cref="TensorBoardFolder"/>).
+        /// </summary>
+        public string? TrainingFolder { get; set; }
+
+        /// <summary>
+        /// A folder for the first batch as the model sees it, before the first step: its latents decoded again as first-batch.png, beside the captions in the
+        /// tokenizer's pieces; the default is null: none.
+        /// </summary>
+        public string? SanityFolder { get; set; }
+
+        /// <summary>
+        /// A folder for sample videos, made after step 1 and every <see cref="SampleEvery"/> steps as the transformer would make them then; the default is null: none are made.
+        /// They change nothing of what is trained.
+        /// </summary>
+        public string? SampleFolder { get; set; }
+
+        /// <summary>Steps between two times that samples are made, at least 0; the default is 100. 0 makes none.</summary>
+        public int SampleEvery { get; set; } = 100;
+
+        /// <summary>Prompts of the samples; the default is an empty list: the first four captions.</summary>
+        public IReadOnlyList<string> SamplePrompts { get; set; } = [];
+
+        /// <summary>
+        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping and peak memory of every step, the held-out
+        /// loss as a whole and by quarters of the noise schedule, and samples; the default is null: none are written. A run that is resumed goes on in the same folder.
         /// </summary>
         public string? TensorBoardFolder { get; set; }
 
@@ -320,6 +357,15 @@ public sealed partial class TextToVideoTrainer
             var copy = (Options)MemberwiseClone();
             copy.Loras = Loras?.ToArray()!;
             copy.FrameBuckets = FrameBuckets?.ToArray()!;
+            copy.SamplePrompts = SamplePrompts?.ToArray()!;
+            if (TrainingFolder is { } folder)
+            {
+                copy.SanityFolder ??= Path.Combine(folder, "sanity");
+                copy.CacheFolder ??= Path.Combine(folder, "cache");
+                copy.CheckpointFolder ??= Path.Combine(folder, "checkpoints");
+                copy.SampleFolder ??= Path.Combine(folder, "samples");
+                copy.TensorBoardFolder ??= Path.Combine(folder, "logs");
+            }
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? 1;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
@@ -340,6 +386,8 @@ public sealed partial class TextToVideoTrainer
         /// <param name="factor">The model's pixels per latent.</param>
         internal ClipShapes Shapes(int factor) => new(FrameBuckets is [] ? [FrameCount!.Value] : FrameBuckets,
             AspectRatioBuckets ? ClipShapes.OfAspectRatios(Height!.Value, Width!.Value, factor) : [(Height!.Value, Width!.Value)]);
+
+        internal bool MakesSamples => SampleFolder is not null && SampleEvery > 0;
 
         /// <summary>Frames of a clip that can be of use.</summary>
         internal int MostFrames(ClipShapes shapes) => shapes.Longest + (Windows - 1) * (WindowStride > 0 ? WindowStride : shapes.Longest);
@@ -372,7 +420,7 @@ public sealed partial class TextToVideoTrainer
             LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
             LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
-            EvaluateEvery = EvaluateEvery, Seed = seed, TensorBoardFolder = TensorBoardFolder,
+            EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
             {
                 Folder = CheckpointFolder, Every = CheckpointEvery, Minutes = CheckpointMinutes, Kept = CheckpointsKept, Resume = Resume,
@@ -430,7 +478,11 @@ public sealed partial class TextToVideoTrainer
                 yield return $"BrokenClips is {BrokenClips}; known are {string.Join(", ", Enum.GetNames<BrokenClip>())}.";
             if (FrameBuckets is null || FrameBuckets.Any(count => count < 1))
                 yield return "FrameBuckets is null or has a length below 1; use an empty list for none.";
-            foreach (var (option, folder) in new[] { (nameof(CacheFolder), CacheFolder) })
+            foreach (var (option, folder) in new[]
+            {
+                (nameof(TrainingFolder), TrainingFolder), (nameof(SanityFolder), SanityFolder), (nameof(CacheFolder), CacheFolder),
+                (nameof(CheckpointFolder), CheckpointFolder), (nameof(SampleFolder), SampleFolder), (nameof(TensorBoardFolder), TensorBoardFolder),
+            })
                 if (folder is not null && string.IsNullOrWhiteSpace(folder))
                     yield return $"{option} is empty.";
             if (!Enum.IsDefined(LossWeighting))
@@ -439,11 +491,9 @@ public sealed partial class TextToVideoTrainer
                 yield return $"LearningRateSchedule is {LearningRateSchedule}; known are {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}.";
             if (!Enum.IsDefined(NonFiniteStep))
                 yield return $"NonFiniteStep is {NonFiniteStep}; known are {string.Join(", ", Enum.GetNames<NonFiniteStep>())}.";
-            if (TensorBoardFolder is not null && string.IsNullOrWhiteSpace(TensorBoardFolder))
-                yield return "TensorBoardFolder is empty.";
-            if (CheckpointFolder is not null && string.IsNullOrWhiteSpace(CheckpointFolder))
-                yield return "CheckpointFolder is empty.";
-            if (Resume && CheckpointFolder is null)
+            if (SamplePrompts is null || SamplePrompts.Any(string.IsNullOrWhiteSpace))
+                yield return "SamplePrompts is null or has an empty prompt; use an empty list for the captions.";
+            if (Resume && CheckpointFolder is null && TrainingFolder is null)
                 yield return "Resume is true, but there is no CheckpointFolder to resume from.";
             if (TemporalWidthDivisor is not (null or 1 or 2 or 4 or 8))
                 yield return $"TemporalWidthDivisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.";
@@ -480,6 +530,14 @@ public sealed partial class TextToVideoTrainer
                 yield return FormattableString.Invariant($"OffsetNoise is {OffsetNoise}; 0 to 1 is possible.");
             if (!(InputPerturbation is >= 0 and <= 1))
                 yield return FormattableString.Invariant($"InputPerturbation is {InputPerturbation}; 0 to 1 is possible.");
+            if (FrameNoiseCorrelation is { } correlation && !(correlation is >= 0 and < 1))
+                yield return FormattableString.Invariant($"FrameNoiseCorrelation is {correlation}; it must be at least 0 and below 1.");
+            if (SampleEvery < 0)
+                yield return $"SampleEvery is {SampleEvery}; at least 0 is needed.";
+            if (EarlyStopping < 0)
+                yield return $"EarlyStopping is {EarlyStopping}; at least 0 is needed.";
+            else if (EarlyStopping > 0 && (HeldOutFraction == 0 || EvaluateEvery == 0))
+                yield return "EarlyStopping needs clips that are held out and measured: HeldOutFraction and EvaluateEvery must not be 0.";
             if (!(EmaDecay is >= 0 and < 1))
                 yield return FormattableString.Invariant($"EmaDecay is {EmaDecay}; it must be at least 0 and below 1.");
             if (!(CaptionDropout is >= 0 and <= 1))

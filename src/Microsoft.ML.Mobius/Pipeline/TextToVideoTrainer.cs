@@ -54,7 +54,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
     /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, or no weight moves.</exception>
-    /// <exception cref="IOException">Checkpoints or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
+    /// <exception cref="IOException">Checkpoints, cached latents, the first batch or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
     /// checkpoint written where they are kept.</exception>
     public TextToVideoTransformer Fit(IDataView input)
@@ -67,8 +67,10 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var environment = (IHostEnvironmentInternal)_host;
         long seed = _options.Seed ?? environment.Seed ?? 0;
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
-        if (_options.Steps > 0 && input.Schema[_options.ClipColumnName].Type is TextDataViewType)
+        if (_options.Steps > 0 && (input.Schema[_options.ClipColumnName].Type is TextDataViewType || _options.MakesSamples))
             VideoReader.CheckFfmpeg();
+        if (_options is { Steps: > 0, TrainingFolder: { } folder })
+            _options.Write(Path.Combine(folder, "options.json"));
 
         using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
         int longest = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
@@ -82,6 +84,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                 throw _host.ExceptUserArg(nameof(Options.Sampler), problem);
             foreach (var (file, scale) in _options.Loras)
                 Report(model.ApplyLora(file, scale, forGood: true), channel);
+            if (_options.FrameNoiseCorrelation is { } correlation)
+                model.CorrelateFrames(correlation);
             model.To(device);
             Tell(model.Loaded, channel);
             channel.Info(FormattableString.Invariant(
@@ -131,6 +135,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         using var data = new TrainingData(model);
         ReadClips(data, model, input, channel);
 
+        IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
+            : _options.SamplePrompts;
+        var pictures = new TrainingPictures(model, _options, _options.Generation(seed), prompts, CheckAlive);
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;
         progress.SetHeader(new ProgressHeader(["Loss", "Learning rate"], ["steps"]), entry =>
@@ -149,7 +156,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                     $"Step {at.Step} of {at.Steps}: loss {at.Loss:F4}, {at.StepsPerSecond:F2} steps/s, {at.Remaining:hh\\:mm\\:ss} to go."));
             _options.Progress?.Report(at);
             CheckAlive();
-        }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message));
+        }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message), pictures);
 
         if (history.HeldOut is [var first, .., var final])
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));

@@ -10,7 +10,10 @@ namespace Microsoft.ML.Mobius.Training;
 /// </summary>
 internal sealed class HeldOutLoss : IDisposable
 {
-    private const int TimesPerClip = 4, BatchSize = 8, MaxClips = 32;
+    /// <summary>Noise levels that are measured, the middle of each quarter of the schedule.</summary>
+    public const int TimesPerClip = 4;
+
+    private const int BatchSize = 8, MaxClips = 32;
 
     private readonly TextToVideoModel _model;
     private readonly List<(string Caption, (long, long, long) Shape, int T, Tensor Latents, Tensor Noise)> _triples = [];
@@ -26,15 +29,17 @@ internal sealed class HeldOutLoss : IDisposable
                 int t = (2 * i + 1) * model.Schedule.Steps / (2 * TimesPerClip);
                 using var scope = NewDisposeScope();
                 var latents = data.Latents([clip], generator);
-                var noise = randn(latents.shape, generator: generator).to(model.Device);
+                var noise = model.Schedule.Prior(latents.shape, generator).to(model.Device);
                 _triples.Add((data.Caption(clip), data.Shape(clip), t, latents.DetachFromDisposeScope(), noise.DetachFromDisposeScope()));
             }
     }
 
-    public double Measure(CancellationToken token)
+    /// <summary>The loss, and that of each quarter of the schedule, from the one with the least noise on.</summary>
+    public (double Loss, double[] ByTime) Measure(CancellationToken token)
     {
         using var _ = no_grad();
         double sum = 0;
+        var byTime = new double[TimesPerClip];
         foreach (var batch in _triples.GroupBy(triple => triple.Shape).SelectMany(shape => shape.Chunk(BatchSize)))
         {
             token.ThrowIfCancellationRequested();
@@ -46,8 +51,11 @@ internal sealed class HeldOutLoss : IDisposable
             var predicted = _model.UNet.call(z, tensor(t, ScalarType.Int64, device: _model.Device), _model.EncodeText([.. batch.Select(triple => triple.Caption)]));
             var target = _model.Schedule.Target(latents, noise, t);
             sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), target).item<float>() * batch.Length;
+            float[] each = [.. (predicted.to(ScalarType.Float32) - target).square().flatten(1).mean([1]).cpu().data<float>()];
+            foreach (var (triple, loss) in batch.Zip(each))
+                byTime[triple.T * TimesPerClip / _model.Schedule.Steps] += loss;
         }
-        return sum / _triples.Count;
+        return (sum / _triples.Count, [.. byTime.Select(loss => loss * TimesPerClip / _triples.Count)]);
     }
 
     public void Dispose()

@@ -30,8 +30,8 @@ internal static class RunIdentity
         // How long a run at a constant rate is, how it is watched and where it is kept change none of its steps.
         string[] free =
         [
-            nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery), nameof(TrainingSettings.NonFiniteStep),
-            nameof(TrainingSettings.TensorBoardFolder),
+            nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery), nameof(TrainingSettings.EarlyStopping),
+            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder),
         ];
         Add("", settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
         Add("the U-Net's ", model.UNet.Config);

@@ -222,6 +222,8 @@ public sealed class TextToVideoTrainerTests
             (options.InputPerturbation, options.NonFiniteStep, options.TensorBoardFolder) = (2, (NonFiniteStep)9, "");
             options.Loras = [new LoraSource("nowhere.safetensors"), null!];
             (options.FrameBuckets, options.FrameStride, options.Windows, options.WindowStride) = ([0], -1, 0, -1);
+            (options.TrainingFolder, options.SanityFolder, options.SampleFolder, options.SampleEvery) = (" ", " ", " ", -1);
+            (options.SamplePrompts, options.EarlyStopping, options.FrameNoiseCorrelation) = ([""], -1, 1);
             (options.BrokenClips, options.ClipSeconds, options.CacheFolder) = ((BrokenClip)9, -1, "");
             (options.CheckpointFolder, options.CheckpointEvery, options.CheckpointMinutes, options.CheckpointsKept) = (" ", -1, double.NaN, 0);
         }));
@@ -233,6 +235,7 @@ public sealed class TextToVideoTrainerTests
             "GuidanceRescale",
             "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay",
             "InputPerturbation", "NonFiniteStep", "TensorBoardFolder", "Loras",
+            "TrainingFolder", "SanityFolder", "SampleFolder", "SampleEvery", "SamplePrompts", "EarlyStopping", "FrameNoiseCorrelation",
             "FrameBuckets", "FrameStride", "Windows is 0", "WindowStride", "BrokenClips", "ClipSeconds", "CacheFolder",
             "CheckpointFolder", "CheckpointEvery", "CheckpointMinutes", "CheckpointsKept",
         })

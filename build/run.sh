@@ -4,6 +4,7 @@
 #   build/run.sh [--prompts FILE] [--clips FOLDER] [--model PATH] [--layout stream-parallel|layer-parallel|serial] [--steps N]
 #                [--frames N] [--seed N] [--out FOLDER]
 #                [--checkpoints FOLDER [--checkpoint-every N] [--resume]]
+#                [--options FILE] [--cache FOLDER]
 #
 # The README describes the options and what is written.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"

@@ -19,30 +19,13 @@ internal static class FitCommand
         VideoReader.CheckFfmpeg();
         if (settings.Prompts is not null)
             PromptFile.Read(settings.Prompts);
-        IReadOnlyList<CaptionedClip> clips = CaptionedClip.ReadFolder(settings.Clips ?? Draw(settings));
+        TextToVideoTrainer.Options options = Options(settings, interrupt);
+        int seed = (int)options.Seed!.Value;
+        IReadOnlyList<CaptionedClip> clips = CaptionedClip.ReadFolder(settings.Clips ?? Draw(settings, seed));
         if (settings.Prompts is null)
-            ClipFolder.WriteLines(settings.PromptFile, settings.Clips is null ? PromptFile.ForShapes(settings.Seed) : PromptFile.Among(clips, settings.Seed));
+            ClipFolder.WriteLines(settings.PromptFile, settings.Clips is null ? PromptFile.ForShapes(seed) : PromptFile.Among(clips, seed));
 
-        var options = new TextToVideoTrainer.Options
-        {
-            ModelPath = settings.Model,
-            Layout = settings.Layout,
-            FrameCount = settings.Frames,
-            // A drawn clip shows its whole motion in one second, whatever the number of frames.
-            FrameRate = settings is { Clips: null, Frames: { } frames } ? frames * ShapeSpec.FrameRate / ShapeSpec.FrameCount : ShapeSpec.FrameRate,
-            Seed = settings.Seed,
-            TensorBoardFolder = settings.LogFolder,
-            CheckpointFolder = settings.Checkpoints,
-            Resume = settings.Resume,
-            Progress = new ProgressLine(),
-            CancellationToken = interrupt,
-        };
-        if (settings.Steps is { } steps)
-            options.Steps = steps;
-        if (settings.CheckpointEvery is { } every)
-            options.CheckpointEvery = every;
-
-        MLContext mlContext = JobContext.Create(settings.Seed);
+        MLContext mlContext = JobContext.Create(seed);
         IDataView data = mlContext.Data.LoadFromEnumerable(clips);
         TextToVideoTrainer trainer = mlContext.Transforms.TextToVideo(options);
         options.Write(settings.OptionsFile);
@@ -61,17 +44,44 @@ internal static class FitCommand
         }
         LossPlot.Write(settings.LossFile, model.History);
         var heldOut = model.History.HeldOut;
-        new Summary(settings with { Layout = model.Layout, Frames = model.Generation.FrameCount }, new FitSummary(
+        new Summary(settings with { Layout = model.Layout, Frames = model.Generation.FrameCount, Seed = seed }, new FitSummary(
             clips.Count, options.Steps, model.History.Seconds, clock.Elapsed.TotalSeconds,
             heldOut.Count > 0 ? heldOut[0].Loss : null, heldOut.Count > 0 ? heldOut[^1].Loss : null, model.History.PeakMemoryBytes)).Write(settings.SummaryFile);
         if (heldOut.Count > 0)
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Held-out loss {heldOut[0].Loss:F4} -> {heldOut[^1].Loss:F4}"));
     }
 
-    private static string Draw(JobSettings settings)
+    /// <summary>Those of the file, where there is one, and of the command line, which has the last word.</summary>
+    private static TextToVideoTrainer.Options Options(JobSettings settings, CancellationToken interrupt)
+    {
+        TextToVideoTrainer.Options options;
+        if (settings.Options is { } file)
+            options = TextToVideoTrainer.Options.Read(file);
+        else
+            // A drawn clip shows its whole motion in one second, whatever the number of frames.
+            options = new()
+            {
+                FrameRate = settings is { Clips: null, Frames: { } count } ? count * ShapeSpec.FrameRate / ShapeSpec.FrameCount : ShapeSpec.FrameRate,
+            };
+        options.ModelPath = settings.Model ?? options.ModelPath;
+        options.Layout = settings.Layout ?? options.Layout;
+        options.FrameCount = settings.Frames ?? options.FrameCount;
+        options.Seed = settings.Seed ?? options.Seed ?? 0;
+        options.Steps = settings.Steps ?? options.Steps;
+        options.TensorBoardFolder ??= options.TrainingFolder is null ? settings.LogFolder : null;
+        options.CheckpointFolder = settings.Checkpoints ?? options.CheckpointFolder;
+        options.CheckpointEvery = settings.CheckpointEvery ?? options.CheckpointEvery;
+        options.Resume |= settings.Resume;
+        options.CacheFolder = settings.Cache ?? options.CacheFolder;
+        options.Progress = new ProgressLine();
+        options.CancellationToken = interrupt;
+        return options;
+    }
+
+    private static string Draw(JobSettings settings, int seed)
     {
         Console.WriteLine($"Drawing {DrawnClips} clips ...");
-        ClipFolder.Write(settings.DrawnClips, DrawnClips, settings.Seed);
+        ClipFolder.Write(settings.DrawnClips, DrawnClips, seed);
         return settings.DrawnClips;
     }
 }

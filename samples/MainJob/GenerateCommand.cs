@@ -18,7 +18,7 @@ internal static class GenerateCommand
         IReadOnlyList<string> prompts = PromptFile.Read(settings.PromptFile);
         Summary summary = Summary.Read(settings.SummaryFile);
 
-        MLContext mlContext = JobContext.Create(settings.Seed);
+        MLContext mlContext = JobContext.Create(settings.Seed ?? 0);
         ITransformer model = Load(mlContext, settings.ModelFile);
         using var nativeMemory = model as IDisposable;
         IDataView data = mlContext.Data.LoadFromEnumerable(prompts.Select((prompt, i) => new Prompt { Name = $"{i + 1:D3}", Caption = prompt }));

@@ -54,25 +54,27 @@ internal static partial class JobCommandLine
         };
         var steps = Number("--steps", "Training steps (default: the trainer's)", least: 1);
         var frames = Number("--frames", "Frames per video (default: as the model has it, otherwise 8)", least: 2);
-        var seed = Number("--seed", "Seed of clips, prompts, training and generation (default: 0)", least: 0);
+        var seed = Number("--seed", "Seed of clips, prompts, training and generation (default: that of --options, otherwise 0)", least: 0);
         var checkpoints = new Option<string?>("--checkpoints") { Description = "Folder for checkpoints of the training (default: none are kept)" };
         var checkpointEvery = Number("--checkpoint-every", "Steps between two checkpoints (default: the trainer's)", least: 1);
         var resume = new Option<bool>("--resume") { Description = "Go on from the newest checkpoint in the folder of --checkpoints" };
+        var options = new Option<string?>("--options") { Description = "JSON file of the trainer's options, which the command line overrides (default: none)" };
+        var cache = new Option<string?>("--cache") { Description = "Folder that the clips' latents are kept in for the next time (default: none)" };
         var output = new Option<string>("--out") { Description = "Folder for everything that is written", DefaultValueFactory = _ => "out" };
 
-        var command = new Command(name, description) { prompts, clips, model, layout, steps, frames, seed, checkpoints, checkpointEvery, resume, output };
+        var command = new Command(name, description) { prompts, clips, model, layout, steps, frames, seed, checkpoints, checkpointEvery, resume, options, cache, output };
         command.Validators.Add(parsed =>
         {
             foreach (Option option in new Option[] { checkpointEvery, resume })
             {
-                if (parsed.GetResult(option) is { Implicit: false } && parsed.GetValue(checkpoints) is null)
+                if (parsed.GetResult(option) is { Implicit: false } && parsed.GetValue(checkpoints) is null && parsed.GetValue(options) is null)
                     parsed.AddError($"{option.Name} needs the folder of --checkpoints.");
             }
         });
         command.SetAction(parsed => run(new JobSettings(
             parsed.GetRequiredValue(output), parsed.GetValue(clips), parsed.GetValue(prompts), parsed.GetValue(model), parsed.GetValue(layout),
-            parsed.GetValue(steps), parsed.GetValue(frames), parsed.GetValue(seed) ?? 0,
-            parsed.GetValue(checkpoints), parsed.GetValue(checkpointEvery), parsed.GetValue(resume))));
+            parsed.GetValue(steps), parsed.GetValue(frames), parsed.GetValue(seed),
+            parsed.GetValue(checkpoints), parsed.GetValue(checkpointEvery), parsed.GetValue(resume), parsed.GetValue(options), parsed.GetValue(cache))));
         return command;
     }
 

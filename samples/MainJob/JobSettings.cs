@@ -10,12 +10,14 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 /// <param name="Layout">How temporal layers join; null means as the model has it.</param>
 /// <param name="Steps">Training steps; null means the trainer's default.</param>
 /// <param name="Frames">Frames per clip, at least 2; null means as the model has it.</param>
-/// <param name="Seed">Seed of clips, prompts, training and generation, at least 0.</param>
+/// <param name="Seed">Seed of clips, prompts, training and generation, at least 0; null means that of <paramref name="Options"/>, otherwise 0.</param>
 /// <param name="Checkpoints">A folder for checkpoints of the training; null keeps none.</param>
 /// <param name="CheckpointEvery">Steps between two of them, at least 1; null means the trainer's default.</param>
 /// <param name="Resume">Whether training goes on from the newest of them.</param>
-internal sealed record JobSettings(string Out, string? Clips, string? Prompts, string? Model, UNetLayout? Layout, int? Steps, int? Frames, int Seed,
-    string? Checkpoints = null, int? CheckpointEvery = null, bool Resume = false)
+/// <param name="Options">A file of the trainer's options, which count where the command line says nothing; null for none.</param>
+/// <param name="Cache">A folder that the clips' latents are kept in; null for none.</param>
+internal sealed record JobSettings(string Out, string? Clips, string? Prompts, string? Model, UNetLayout? Layout, int? Steps, int? Frames, int? Seed,
+    string? Checkpoints = null, int? CheckpointEvery = null, bool Resume = false, string? Options = null, string? Cache = null)
 {
     public string ModelFile => Path.Combine(Out, "model.zip");
 

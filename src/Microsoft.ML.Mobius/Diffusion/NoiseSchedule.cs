@@ -19,6 +19,8 @@ internal sealed class NoiseSchedule
         if (config.PredictionType is not (Epsilon or Velocity or Sample))
             throw new NotSupportedException(
                 $"prediction_type '{config.PredictionType}' is not supported; '{Epsilon}', '{Velocity}' and '{Sample}' are.");
+        if (config.FrameCorrelation is { } correlation && !(correlation is >= 0 and < 1))
+            throw new NotSupportedException(FormattableString.Invariant($"frame_correlation {correlation} is not supported; 0 up to but not including 1 is."));
         bool zeroTerminal = config.RescaleBetasZeroSnr == true;
         if (zeroTerminal && config.PredictionType == Epsilon)
             throw new NotSupportedException(
@@ -85,9 +87,26 @@ internal sealed class NoiseSchedule
         };
     }
 
+    /// <summary>
+    /// Draws ε, standard normal; two frames of a clip are correlated by the config's ρ: √ρ of what they share and √(1 - ρ) of their own (PYoCo, Ge et al.
+    /// 2023, arXiv 2305.10474, mixed noise with α² = ρ / (1 - ρ)).
+    /// </summary>
+    /// <param name="shape">[B, c, F, h, w].</param>
+    /// <param name="generator">Of the CPU.</param>
+    /// <returns>On the CPU; belongs to the caller's scope.</returns>
+    public Tensor Prior(long[] shape, Generator generator)
+    {
+        var own = randn(shape, generator: generator);
+        if (Config.FrameCorrelation is not > 0)
+            return own;
+        double correlation = Config.FrameCorrelation.Value;
+        var shared = randn([.. shape[..2], 1, .. shape[3..]], generator: generator);
+        return Math.Sqrt(correlation) * shared + Math.Sqrt(1 - correlation) * own;
+    }
+
     /// <summary>z_t = √ᾱ_t z_0 + √(1 - ᾱ_t) ε.</summary>
     /// <param name="latents">z_0, [B, c, F, h, w].</param>
-    /// <param name="noise">ε, standard normal, of the same shape: independent for every frame.</param>
+    /// <param name="noise">ε of <see cref="Prior"/>, of the same shape.</param>
     /// <param name="t">One time step per clip, B of them.</param>
     /// <returns>[B, c, F, h, w]; belongs to the caller's scope.</returns>
     public Tensor AddNoise(Tensor latents, Tensor noise, IReadOnlyList<int> t)

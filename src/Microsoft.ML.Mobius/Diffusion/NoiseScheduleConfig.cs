@@ -22,6 +22,13 @@ internal sealed record NoiseScheduleConfig
     [JsonPropertyName("rescale_betas_zero_snr"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? RescaleBetasZeroSnr { get; init; }
 
+    /// <summary>
+    /// How much the noise of any two frames of a clip is correlated, 0 up to but not including 1; null means not at all. A key of ours, which others
+    /// pass over.
+    /// </summary>
+    [JsonPropertyName("frame_correlation"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double? FrameCorrelation { get; init; }
+
     /// <summary>Every other key of the file, kept so that it can be written again; samplers read theirs by <see cref="Setting{T}"/>.</summary>
     [JsonExtensionData] public Dictionary<string, JsonElement> Other { get; init; } = [];
 

@@ -38,7 +38,7 @@ internal sealed class TextToVideoModel : IDisposable
 
     public VideoUNet UNet { get; }
 
-    public NoiseSchedule Schedule { get; }
+    public NoiseSchedule Schedule { get; private set; }
 
     public Device Device { get; private set; } = CPU;
 
@@ -109,6 +109,11 @@ internal sealed class TextToVideoModel : IDisposable
 
     /// <summary>Takes all LoRAs off that were not applied for good; every weight is then bit for bit what it was before.</summary>
     public void RemoveLoras() => _loras.Remove();
+
+    /// <summary>Makes the noise of a clip's frames correlated, in training and in sampling; it is saved with the model.</summary>
+    /// <param name="correlation">Of any two frames, 0 up to but not including 1.</param>
+    public void CorrelateFrames(double correlation)
+        => Schedule = new NoiseSchedule(Schedule.Config with { FrameCorrelation = correlation > 0 ? correlation : null });
 
     public void To(Device device)
     {

@@ -92,6 +92,8 @@ public sealed partial class TextToVideoTrainer
                 : type == typeof(double) ? "a number"
                 : type == typeof(bool) ? "true or false"
                 : type == typeof(string) ? "a text in quotation marks"
+                : type == typeof(IReadOnlyList<string>) ? "a list of texts"
+                : type == typeof(IReadOnlyList<int>) ? "a list of whole numbers as [1, 8]"
                 : """a list of objects as {"path": "style.safetensors", "scale": 1}""";
         }
     }

@@ -134,6 +134,60 @@ public sealed partial class TextToVideoTrainer
         public ShortClip ShortClip { get; set; } = ShortClip.Loop;
 
         /// <summary>
+        /// Lengths in frames, each at least 1, of which every clip is given the longest that it fills, and the shortest if it fills none; the default is none:
+        /// all clips have <see cref="FrameCount"/>. With a 1 among them pictures can lie beside the videos, and are learnt as clips of one frame.
+        /// </summary>
+        /// <remarks>A batch has clips of one length and size; where there are several, some batches are smaller than <see cref="BatchSize"/>.</remarks>
+        public IReadOnlyList<int> FrameBuckets { get; set; } = [];
+
+        /// <summary>
+        /// Whether clips from files keep about their aspect ratio, from 1:2 to 2:1, at no more pixels than <see cref="Height"/> times <see cref="Width"/>; the
+        /// default is false: all are cropped to that size. Sides are multiples of an eighth of the shorter one. It takes a look at each file before it is read.
+        /// </summary>
+        public bool AspectRatioBuckets { get; set; }
+
+        /// <summary>
+        /// Every so many-th frame of a clip is used, whatever its time, at least 0; the default is 0: files are sampled by time, at <see cref="FrameRate"/>.
+        /// </summary>
+        public int FrameStride { get; set; }
+
+        /// <summary>
+        /// How many clips, at least 1, are cut from a long one, from its beginning on and as far as whole ones fit; the default is 1. They are trained on or
+        /// held out together.
+        /// </summary>
+        public int Windows { get; set; } = 1;
+
+        /// <summary>Frames from the beginning of one such clip to that of the next, at least 0; the default is 0: as many as it has.</summary>
+        public int WindowStride { get; set; }
+
+        /// <summary>
+        /// Whether each clip is there a second time with left and right exchanged; the default is false. Captions that tell left from right, and letters in
+        /// the picture, would then be wrong.
+        /// </summary>
+        public bool Mirror { get; set; }
+
+        /// <summary>
+        /// Whether what is cropped of a file's frames is chosen at random, for each file once and by its content; the default is false: the middle is kept.
+        /// </summary>
+        public bool RandomCrop { get; set; }
+
+        /// <summary>What to do with a clip that cannot be read; the default is <see cref="BrokenClip.Stop"/>. An empty caption is always an error.</summary>
+        public BrokenClip BrokenClips { get; set; }
+
+        /// <summary>Seconds after which a file that is not yet read counts as one that cannot be, at least 0; the default is 300. 0 waits for ever.</summary>
+        public double ClipSeconds { get; set; } = 300;
+
+        /// <summary>
+        /// A folder that the latents of clips are kept in, and taken from the next time; the default is null: none. Files that have not changed are then neither
+        /// decoded nor encoded again. Several runs may share one; it may be deleted at any time between runs.
+        /// </summary>
+        /// <remarks>
+        /// A file's latents are found again by a hash of its content, of how it is read and of the autoencoder. What is damaged is made anew. Nothing is
+        /// removed from the folder.
+        /// </remarks>
+        public string? CacheFolder { get; set; }
+
+        /// <summary>
         /// Training steps, at least 0; the default is 1200. 0 trains nothing: the result is the untrained start, whose frames are those of
         /// the base image model and do not move as in a video; the clip column is not looked at, and the data may be empty.
         /// </summary>
@@ -189,6 +243,12 @@ public sealed partial class TextToVideoTrainer
         public double OffsetNoise { get; set; }
 
         /// <summary>
+        /// How much the noise of any two frames of a clip is correlated, 0 up to but not including 1, in training and in generating (PYoCo, Ge et al. 2023, arXiv
+        /// 2305.10474: mixed noise, of which the paper's α = 1 is 0.5); the default is null: as the pretrained model has it, as a rule 0. It is saved with the model.
+        /// </summary>
+        public double? FrameNoiseCorrelation { get; set; }
+
+        /// <summary>
         /// Strength of further noise, 0..1, that is added to a clip's noise but not to be predicted; the default is 0: none. At 0.1 it makes the model bear
         /// the errors that it makes when it generates (Ning et al. 2023, arXiv 2301.11706).
         /// </summary>
@@ -220,8 +280,39 @@ public sealed partial class TextToVideoTrainer
         public int EvaluateEvery { get; set; } = 100;
 
         /// <summary>
-        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping and peak memory of every step, and the held-out
-        /// loss; the default is null: none are written. A run that is resumed goes on in the same folder.
+        /// How many measurements of the held-out loss in a row may be no better than the best before them, at least 0; after so many training ends early. The
+        /// default is 0: it never does. The result is that of the last step, not that of the best.
+        /// </summary>
+        public int EarlyStopping { get; set; }
+
+        /// <summary>
+        /// A folder for all that training writes; the default is null: only what other options name is written. It gets options.json and, where the options of
+        /// these name no others, the folders sanity (<see cref="SanityFolder"/>), cache (<see cref="CacheFolder"/>), checkpoints
+        /// (<see cref="CheckpointFolder"/>), samples (<see cref="SampleFolder"/>) and logs (<see cref="TensorBoardFolder"/>).
+        /// </summary>
+        public string? TrainingFolder { get; set; }
+
+        /// <summary>
+        /// A folder for the first batch as the model sees it, before the first step: its latents decoded again as first-batch.png, beside the captions in the
+        /// tokenizer's pieces; the default is null: none.
+        /// </summary>
+        public string? SanityFolder { get; set; }
+
+        /// <summary>
+        /// A folder for sample videos, made after step 1 and every <see cref="SampleEvery"/> steps as the transformer would make them then; the default is null: none are made.
+        /// They change nothing of what is trained.
+        /// </summary>
+        public string? SampleFolder { get; set; }
+
+        /// <summary>Steps between two times that samples are made, at least 0; the default is 100. 0 makes none.</summary>
+        public int SampleEvery { get; set; } = 100;
+
+        /// <summary>Prompts of the samples; the default is an empty list: the first four captions.</summary>
+        public IReadOnlyList<string> SamplePrompts { get; set; } = [];
+
+        /// <summary>
+        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping and peak memory of every step, the held-out
+        /// loss as a whole and by quarters of the noise schedule, and samples; the default is null: none are written. A run that is resumed goes on in the same folder.
         /// </summary>
         public string? TensorBoardFolder { get; set; }
 
@@ -284,6 +375,16 @@ public sealed partial class TextToVideoTrainer
         {
             var copy = (Options)MemberwiseClone();
             copy.Loras = Loras?.ToArray()!;
+            copy.FrameBuckets = FrameBuckets?.ToArray()!;
+            copy.SamplePrompts = SamplePrompts?.ToArray()!;
+            if (TrainingFolder is { } folder)
+            {
+                copy.SanityFolder ??= Path.Combine(folder, "sanity");
+                copy.CacheFolder ??= Path.Combine(folder, "cache");
+                copy.CheckpointFolder ??= Path.Combine(folder, "checkpoints");
+                copy.SampleFolder ??= Path.Combine(folder, "samples");
+                copy.TensorBoardFolder ??= Path.Combine(folder, "logs");
+            }
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? 1;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
@@ -299,6 +400,20 @@ public sealed partial class TextToVideoTrainer
         {
             FrameCount = FrameCount!.Value, Width = Width!.Value, Height = Height!.Value, FrameRate = FrameRate, ShortClip = ShortClip,
         };
+
+        /// <summary>The lengths and sizes of clips.</summary>
+        /// <param name="factor">The model's pixels per latent.</param>
+        internal ClipShapes Shapes(int factor) => new(FrameBuckets is [] ? [FrameCount!.Value] : FrameBuckets,
+            AspectRatioBuckets ? ClipShapes.OfAspectRatios(Height!.Value, Width!.Value, factor) : [(Height!.Value, Width!.Value)]);
+
+        internal bool MakesSamples => SampleFolder is not null && SampleEvery > 0;
+
+        /// <summary>Frames of a clip that can be of use.</summary>
+        internal int MostFrames(ClipShapes shapes) => shapes.Longest + (Windows - 1) * (WindowStride > 0 ? WindowStride : shapes.Longest);
+
+        /// <summary>All that a file's latents depend on but the file and the model.</summary>
+        internal string ReadingInWords(ClipShapes shapes) => FormattableString.Invariant(
+            $"{string.Join(' ', shapes.FrameCounts)}; {string.Join(' ', shapes.Sizes)}; {FrameRate:R} {FrameStride} {ShortClip} {Windows} {WindowStride} {Mirror} {RandomCrop}");
 
         /// <summary>The image model's architecture with the temporal half asked for.</summary>
         internal UNetConfig Architecture(UNetConfig image) => image with
@@ -324,7 +439,7 @@ public sealed partial class TextToVideoTrainer
             LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
             LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
-            EvaluateEvery = EvaluateEvery, Seed = seed, TensorBoardFolder = TensorBoardFolder, RecomputeActivations = RecomputeActivations,
+            EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder, RecomputeActivations = RecomputeActivations,
             SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0,
             CompactSpatialWeights = CompactSpatialWeights && Layout == UNetLayout.StreamParallel,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
@@ -380,17 +495,26 @@ public sealed partial class TextToVideoTrainer
                 yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<UNet.Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))
                 yield return $"ShortClip is {ShortClip}; known are {string.Join(", ", Enum.GetNames<ShortClip>())}.";
+            if (!Enum.IsDefined(BrokenClips))
+                yield return $"BrokenClips is {BrokenClips}; known are {string.Join(", ", Enum.GetNames<BrokenClip>())}.";
+            if (FrameBuckets is null || FrameBuckets.Any(count => count < 1))
+                yield return "FrameBuckets is null or has a length below 1; use an empty list for none.";
+            foreach (var (option, folder) in new[]
+            {
+                (nameof(TrainingFolder), TrainingFolder), (nameof(SanityFolder), SanityFolder), (nameof(CacheFolder), CacheFolder),
+                (nameof(CheckpointFolder), CheckpointFolder), (nameof(SampleFolder), SampleFolder), (nameof(TensorBoardFolder), TensorBoardFolder),
+            })
+                if (folder is not null && string.IsNullOrWhiteSpace(folder))
+                    yield return $"{option} is empty.";
             if (!Enum.IsDefined(LossWeighting))
                 yield return $"LossWeighting is {LossWeighting}; known are {string.Join(", ", Enum.GetNames<LossWeighting>())}.";
             if (!Enum.IsDefined(LearningRateSchedule))
                 yield return $"LearningRateSchedule is {LearningRateSchedule}; known are {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}.";
             if (!Enum.IsDefined(NonFiniteStep))
                 yield return $"NonFiniteStep is {NonFiniteStep}; known are {string.Join(", ", Enum.GetNames<NonFiniteStep>())}.";
-            if (TensorBoardFolder is not null && string.IsNullOrWhiteSpace(TensorBoardFolder))
-                yield return "TensorBoardFolder is empty.";
-            if (CheckpointFolder is not null && string.IsNullOrWhiteSpace(CheckpointFolder))
-                yield return "CheckpointFolder is empty.";
-            if (Resume && CheckpointFolder is null)
+            if (SamplePrompts is null || SamplePrompts.Any(string.IsNullOrWhiteSpace))
+                yield return "SamplePrompts is null or has an empty prompt; use an empty list for the captions.";
+            if (Resume && CheckpointFolder is null && TrainingFolder is null)
                 yield return "Resume is true, but there is no CheckpointFolder to resume from.";
             if (TemporalWidthDivisor is not (null or 1 or 2 or 4 or 8))
                 yield return $"TemporalWidthDivisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.";
@@ -402,6 +526,17 @@ public sealed partial class TextToVideoTrainer
         {
             if (Steps < 0)
                 yield return $"Steps is {Steps}; at least 0 are needed.";
+            if (FrameStride < 0)
+                yield return $"FrameStride is {FrameStride}; at least 0 is needed.";
+            if (WindowStride < 0)
+                yield return $"WindowStride is {WindowStride}; at least 0 is needed.";
+            if (Windows < 1)
+                yield return $"Windows is {Windows}; at least 1 is needed.";
+            else if (FrameBuckets?.DefaultIfEmpty(FrameCount ?? 1).Max() is { } longest && Height is { } height && Width is { } width
+                && (longest + (Windows - 1L) * Math.Max(WindowStride, longest)) * (Int128)height * width * 4 > Array.MaxLength)
+                yield return $"{Windows} Windows of {longest} frames of Height {Height} and Width {Width} do not fit into one array.";
+            if (!(ClipSeconds is >= 0 and <= 1e6))
+                yield return FormattableString.Invariant($"ClipSeconds is {ClipSeconds}; 0 to 1000000 are possible.");
             if (BatchSize < 1)
                 yield return $"BatchSize is {BatchSize}; at least 1 is needed.";
             if (GradientAccumulationSteps < 1)
@@ -418,6 +553,14 @@ public sealed partial class TextToVideoTrainer
                 yield return FormattableString.Invariant($"OffsetNoise is {OffsetNoise}; 0 to 1 is possible.");
             if (!(InputPerturbation is >= 0 and <= 1))
                 yield return FormattableString.Invariant($"InputPerturbation is {InputPerturbation}; 0 to 1 is possible.");
+            if (FrameNoiseCorrelation is { } correlation && !(correlation is >= 0 and < 1))
+                yield return FormattableString.Invariant($"FrameNoiseCorrelation is {correlation}; it must be at least 0 and below 1.");
+            if (SampleEvery < 0)
+                yield return $"SampleEvery is {SampleEvery}; at least 0 is needed.";
+            if (EarlyStopping < 0)
+                yield return $"EarlyStopping is {EarlyStopping}; at least 0 is needed.";
+            else if (EarlyStopping > 0 && (HeldOutFraction == 0 || EvaluateEvery == 0))
+                yield return "EarlyStopping needs clips that are held out and measured: HeldOutFraction and EvaluateEvery must not be 0.";
             if (!(EmaDecay is >= 0 and < 1))
                 yield return FormattableString.Invariant($"EmaDecay is {EmaDecay}; it must be at least 0 and below 1.");
             if (!(CaptionDropout is >= 0 and <= 1))

@@ -54,7 +54,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
     /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, or no weight moves.</exception>
-    /// <exception cref="IOException">Checkpoints or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
+    /// <exception cref="IOException">Checkpoints, cached latents, the first batch or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
     /// checkpoint written where they are kept.</exception>
     public TextToVideoTransformer Fit(IDataView input)
@@ -67,14 +67,17 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var environment = (IHostEnvironmentInternal)_host;
         long seed = _options.Seed ?? environment.Seed ?? 0;
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
-        if (_options.Steps > 0 && input.Schema[_options.ClipColumnName].Type is TextDataViewType)
+        if (_options.Steps > 0 && (input.Schema[_options.ClipColumnName].Type is TextDataViewType || _options.MakesSamples))
             VideoReader.CheckFfmpeg();
         if (_options.Steps > 0)
             TrainingLoop.Prepare(_options.Training(seed));
+        if (_options is { Steps: > 0, TrainingFolder: { } folder })
+            _options.Write(Path.Combine(folder, "options.json"));
 
         using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
-        if (motion?.Config.FrameLimit < _options.FrameCount)
-            throw _host.ExceptUserArg(nameof(Options.FrameCount), $"{motion.Name} has places for {motion.Config.FrameLimit} frames, not for {_options.FrameCount}.");
+        int longest = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
+        if (motion?.Config.FrameLimit < longest)
+            throw _host.ExceptUserArg(nameof(Options.FrameCount), $"{motion.Name} has places for {motion.Config.FrameLimit} frames, not for {longest}.");
         var image = _base.Open();
         var model = TextToVideoModel.From(image, _options.Architecture(image.UNetConfig), seed, motion);
         try
@@ -83,6 +86,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                 throw _host.ExceptUserArg(nameof(Options.Sampler), problem);
             foreach (var (file, scale) in _options.Loras)
                 Report(model.ApplyLora(file, scale, forGood: true), channel);
+            if (_options.FrameNoiseCorrelation is { } correlation)
+                model.CorrelateFrames(correlation);
             model.To(device);
             Tell(model.Loaded, channel);
             channel.Info(FormattableString.Invariant(
@@ -130,16 +135,11 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
     {
         using var data = new TrainingData(model);
-        foreach (var (caption, clip) in new TrainingRows(input, _options, model.Tokenizer, channel).Read())
-        {
-            CheckAlive();
-            data.Add(caption, clip);
-        }
-        if (data.Count == 0)
-            throw _host.Except("There is nothing to train on: the data has no rows.");
-        channel.Info(FormattableString.Invariant(
-            $"{data.Count:N0} clips of {_options.FrameCount} frames of {_options.Width}x{_options.Height} pixels, {_options.Steps:N0} steps."));
+        ReadClips(data, model, input, channel);
 
+        IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
+            : _options.SamplePrompts;
+        var pictures = new TrainingPictures(model, _options, _options.Generation(seed), prompts, CheckAlive);
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;
         progress.SetHeader(new ProgressHeader(["Loss", "Learning rate"], ["steps"]), entry =>
@@ -158,12 +158,36 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                     $"Step {at.Step} of {at.Steps}: loss {at.Loss:F4}, {at.StepsPerSecond:F2} steps/s, {at.Remaining:hh\\:mm\\:ss} to go."));
             _options.Progress?.Report(at);
             CheckAlive();
-        }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message));
+        }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message), pictures);
 
         if (history.HeldOut is [var first, .., var final])
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));
         channel.Info(FormattableString.Invariant($"{history.Seconds:F1} s, peak memory {history.PeakMemoryBytes / (double)(1 << 20):F0} MiB."));
         return history;
+    }
+
+    private void ReadClips(TrainingData data, TextToVideoModel model, IDataView input, IChannel channel)
+    {
+        var shapes = _options.Shapes(model.Factor);
+        var cache = _options.CacheFolder is { } folder ? new LatentCache(folder, model, _options.ReadingInWords(shapes)) : null;
+        var rows = new TrainingRows(input, _options, shapes, model.Tokenizer, cache, channel);
+        int cached = 0;
+        foreach (var row in rows.Read())
+        {
+            if (row.Latents is not null)
+                cached++;
+            data.Add(row.Caption, row.Latents ?? [.. row.Clips.Select(clip => ClipLatents.Of(model, clip))]);
+            if (row is { Latents: null, Key: { } key })
+                cache!.Keep(key, data.LatentsOf(data.Rows.Count - 1));
+            CheckAlive();
+        }
+        if (data.Count == 0)
+            throw _host.Except($"There is nothing to train on: {(rows.Skipped > 0 ? "no clip could be read" : "the data has no rows")}.");
+        if (cache is not null)
+            channel.Info($"{cached:N0} of {data.Rows.Count:N0} rows' latents were cached in '{_options.CacheFolder}'.");
+        var counts = Enumerable.Range(0, data.Count).CountBy(data.Shape).Select(shape =>
+            $"{shape.Value:N0} clips of {shape.Key.Frames} frames of {shape.Key.Width * model.Factor}x{shape.Key.Height * model.Factor} pixels");
+        channel.Info($"{string.Join(", ", counts)}, {_options.Steps:N0} steps.");
     }
 
     private static void Report(AppliedLora lora, IChannel channel)

@@ -11,14 +11,14 @@ public sealed partial class TextToVideoTransformer
 {
     // strings: input and output column; string or null: negative prompt column, seed column; generation: int frames, height, width,
     // double frames/s, int steps, double guidance, string negative prompt, long seed, from 1.2 on int sampler or -1 and double guidance
-    // rescale, from 1.3 on double eta; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes. Beside
-    // it the model's own entries, stored.
-    private const uint WithSampler = 0x00010002, WithEta = 0x00010003;
+    // rescale, from 1.3 on double eta; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes, from
+    // 1.4 on int curves of held-out loss by noise and as many of them. Beside it the model's own entries, stored.
+    private const uint WithSampler = 0x00010002, WithEta = 0x00010003, WithLossByNoise = 0x00010004;
 
     private static VersionInfo GetVersionInfo() => new(
         modelSignature: "MBIUST2V",
-        verWrittenCur: WithEta,
-        verReadableCur: WithEta,
+        verWrittenCur: WithLossByNoise,
+        verReadableCur: WithLossByNoise,
         verWeCanReadBack: 0x00010001,
         loaderSignature: LoaderSignature,
         loaderAssemblyName: typeof(TextToVideoTransformer).Assembly.FullName);
@@ -56,7 +56,7 @@ public sealed partial class TextToVideoTransformer
             string input = ctx.LoadNonEmptyString(), output = ctx.LoadNonEmptyString();
             string? negativePrompts = ctx.LoadStringOrNull(), seeds = ctx.LoadStringOrNull();
             var generation = ReadGeneration(ctx);
-            var history = ReadHistory(ctx.Reader);
+            var history = ReadHistory(ctx);
             model = TextToVideoModel.Load((name, read) => ReadEntry(host, ctx, lastEntry = name, read));
             host.CheckDecode(!generation.Problems(model.Factor).Any(), "Its options are out of their range.");
             return new TextToVideoTransformer(host, model, history, generation, input, output, negativePrompts, seeds);
@@ -131,7 +131,7 @@ public sealed partial class TextToVideoTransformer
 
     private static void WriteHistory(BinaryWriter writer, TrainingHistory history)
     {
-        foreach (var losses in new[] { history.Losses, history.HeldOut })
+        void Write(IReadOnlyList<LossPoint> losses)
         {
             writer.Write(losses.Count);
             foreach (var point in losses)
@@ -140,12 +140,19 @@ public sealed partial class TextToVideoTransformer
                 writer.Write(point.Loss);
             }
         }
+
+        Write(history.Losses);
+        Write(history.HeldOut);
         writer.Write(history.Seconds);
         writer.Write(history.PeakMemoryBytes);
+        writer.Write(history.HeldOutByTime.Count);
+        foreach (var losses in history.HeldOutByTime)
+            Write(losses);
     }
 
-    private static TrainingHistory ReadHistory(BinaryReader reader)
+    private static TrainingHistory ReadHistory(ModelLoadContext ctx)
     {
+        var reader = ctx.Reader;
         List<LossPoint> Losses()
         {
             var losses = new List<LossPoint>();
@@ -154,6 +161,12 @@ public sealed partial class TextToVideoTransformer
             return losses;
         }
 
-        return new TrainingHistory(Losses(), Losses(), reader.ReadDouble(), reader.ReadInt64());
+        var history = new TrainingHistory(Losses(), Losses(), reader.ReadDouble(), reader.ReadInt64());
+        if (ctx.Header.ModelVerWritten < WithLossByNoise)
+            return history;
+        var byTime = new List<List<LossPoint>>();
+        for (int count = reader.ReadInt32(); byTime.Count < count;)
+            byTime.Add(Losses());
+        return history with { HeldOutByTime = byTime };
     }
 }

@@ -37,8 +37,9 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<SamplingProgress>? progress = null, CancellationToken token = default)
     {
         using var generator = new Generator((ulong)seed, CPU);
-        using var noise = randn([1, model.UNet.Config.InChannels, settings.FrameCount, settings.Height / model.Factor, settings.Width / model.Factor],
-            generator: generator);
+        using var scope = NewDisposeScope();
+        var noise = model.Schedule.Prior(
+            [1, model.UNet.Config.InChannels, settings.FrameCount, settings.Height / model.Factor, settings.Width / model.Factor], generator);
         return Generate(prompt, negativePrompt, settings, noise, generator, progress, token);
     }
 
@@ -64,7 +65,7 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale, settings.GuidanceRescale);
         var sampler = SamplerChoice.Of(settings.Sampler, model.Schedule.Config, settings.Eta);
         int calls = sampler.Timesteps(model.Schedule, settings.Steps).Count;
-        Func<Tensor>? draw = generator is null ? null : () => randn(noise.shape, generator: generator).to(model.Device);
+        Func<Tensor>? draw = generator is null ? null : () => model.Schedule.Prior(noise.shape, generator).to(model.Device);
         Tensor? clean = null;
 
         Tensor Watched(Tensor z, double t)
@@ -110,8 +111,10 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     }
 
     /// <summary>[1, c, F, h, w] -> a clip; frame by frame, so that one frame's activations are the peak.</summary>
-    private VideoClip Decode(Tensor latents, double frameRate, string prompt)
+    /// <exception cref="InvalidDataException">It is not finite.</exception>
+    public VideoClip Decode(Tensor latents, double frameRate, string prompt)
     {
+        using var _ = no_grad();
         int frames = (int)latents.shape[2];
         byte[] pixels = [];
         long height = 0, width = 0;

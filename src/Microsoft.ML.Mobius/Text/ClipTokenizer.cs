@@ -140,6 +140,17 @@ internal sealed class ClipTokenizer
         return new TokenizedText(ids, tokens.Count, kept < tokens.Count);
     }
 
+    /// <summary>A caption in the pieces that the model reads, divided by dots within words; without what is cut, start and end.</summary>
+    public string Spelled(string text)
+    {
+        var tokens = Vocabulary(_vocabText).ToDictionary(pair => pair.Value, pair => pair.Key);
+        var encoded = Encode(text);
+        int kept = Math.Min(encoded.TokenCount, MaxLength - 2);
+        var pieces = encoded.Ids.Skip(1).Take(kept).Select(id => tokens[(int)id]);
+        return string.Concat(pieces.Select(piece => piece.EndsWith(EndOfWord, StringComparison.Ordinal) ? piece[..^EndOfWord.Length] + " " : piece + "·"))
+            .TrimEnd() + (encoded.IsCut ? $" ({encoded.TokenCount - kept} more are cut)" : "");
+    }
+
     private static Dictionary<string, int> Vocabulary(string json)
     {
         try

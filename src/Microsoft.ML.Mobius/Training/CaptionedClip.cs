@@ -10,7 +10,7 @@ namespace Microsoft.ML.Mobius.Training;
 public sealed class CaptionedClip
 {
     private const string JsonLines = "captions.jsonl";
-    private static readonly string[] s_videos = [".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".png", ".webp"];
+    private static readonly string[] s_videos = [".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".png", ".webp", ".jpg", ".jpeg"];
 
     /// <summary>Path of a video file.</summary>
     public required string Clip { get; init; }

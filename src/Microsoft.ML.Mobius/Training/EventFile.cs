@@ -6,7 +6,7 @@ using TorchSharp.Utils;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
-/// A file of scalars for TensorBoard. Each part of a run that was resumed has its own, in one folder; TensorBoard makes one curve of them.
+/// A file of scalars and pictures for TensorBoard. Each part of a run that was resumed has its own, in one folder; TensorBoard makes one curve of them.
 /// </summary>
 /// <remarks>
 /// Records of TFRecord: u64 length, masked CRC-32C of it, an Event, masked CRC-32C of that; little-endian. TorchSharp's SummaryWriter is not used: its
@@ -58,6 +58,24 @@ internal sealed class EventFile : IDisposable
     {
         var summary = new Summary();
         summary.Value.AddRange(scalars.Select(scalar => new Summary.Types.Value { Tag = scalar.Tag, SimpleValue = (float)scalar.Value }));
+        Write(new Event { Step = step, Summary = summary });
+    }
+
+    /// <summary>Adds a picture of a step.</summary>
+    /// <param name="step">Steps done.</param>
+    /// <param name="tag">Its name.</param>
+    /// <param name="png">A PNG file.</param>
+    /// <exception cref="IOException">The disk is full.</exception>
+    public void Add(int step, string tag, byte[] png)
+    {
+        const int Rgb = 3, Width = 16, Height = 20;                                     // where the head of a PNG file has its sides
+        var image = new Summary.Types.Image
+        {
+            Colorspace = Rgb, EncodedImageString = ByteString.CopyFrom(png),
+            Width = BinaryPrimitives.ReadInt32BigEndian(png.AsSpan(Width)), Height = BinaryPrimitives.ReadInt32BigEndian(png.AsSpan(Height)),
+        };
+        var summary = new Summary();
+        summary.Value.Add(new Summary.Types.Value { Tag = tag, Image = image });
         Write(new Event { Step = step, Summary = summary });
     }
 

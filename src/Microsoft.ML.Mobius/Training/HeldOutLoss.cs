@@ -10,11 +10,14 @@ namespace Microsoft.ML.Mobius.Training;
 /// </summary>
 internal sealed class HeldOutLoss : IDisposable
 {
-    private const int TimesPerClip = 4, MaxBatchSize = 8, MaxClips = 32;
+    /// <summary>Noise levels that are measured, the middle of each quarter of the schedule.</summary>
+    public const int TimesPerClip = 4;
+
+    private const int MaxBatchSize = 8, MaxClips = 32;
 
     private readonly TextToVideoModel _model;
     private readonly int _batchSize;
-    private readonly List<(string Caption, int T, Tensor Latents, Tensor Noise)> _triples = [];
+    private readonly List<(string Caption, (long, long, long) Shape, int T, Tensor Latents, Tensor Noise)> _triples = [];
 
     /// <param name="model">Measured.</param>
     /// <param name="data">Clips.</param>
@@ -32,16 +35,18 @@ internal sealed class HeldOutLoss : IDisposable
                 int t = (2 * i + 1) * model.Schedule.Steps / (2 * TimesPerClip);
                 using var scope = NewDisposeScope();
                 var latents = data.Latents([clip], generator);
-                var noise = randn(latents.shape, generator: generator).to(model.Device);
-                _triples.Add((data.Caption(clip), t, latents.DetachFromDisposeScope(), noise.DetachFromDisposeScope()));
+                var noise = model.Schedule.Prior(latents.shape, generator).to(model.Device);
+                _triples.Add((data.Caption(clip), data.Shape(clip), t, latents.DetachFromDisposeScope(), noise.DetachFromDisposeScope()));
             }
     }
 
-    public double Measure(CancellationToken token)
+    /// <summary>The loss, and that of each quarter of the schedule, from the one with the least noise on.</summary>
+    public (double Loss, double[] ByTime) Measure(CancellationToken token)
     {
         using var _ = no_grad();
         double sum = 0;
-        foreach (var batch in _triples.Chunk(_batchSize))
+        var byTime = new double[TimesPerClip];
+        foreach (var batch in _triples.GroupBy(triple => triple.Shape).SelectMany(shape => shape.Chunk(_batchSize)))
         {
             token.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
@@ -52,13 +57,16 @@ internal sealed class HeldOutLoss : IDisposable
             var predicted = _model.UNet.call(z, tensor(t, ScalarType.Int64, device: _model.Device), _model.EncodeText([.. batch.Select(triple => triple.Caption)]));
             var target = _model.Schedule.Target(latents, noise, t);
             sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), target).item<float>() * batch.Length;
+            float[] each = [.. (predicted.to(ScalarType.Float32) - target).square().flatten(1).mean([1]).cpu().data<float>()];
+            foreach (var (triple, loss) in batch.Zip(each))
+                byTime[triple.T * TimesPerClip / _model.Schedule.Steps] += loss;
         }
-        return sum / _triples.Count;
+        return (sum / _triples.Count, [.. byTime.Select(loss => loss * TimesPerClip / _triples.Count)]);
     }
 
     public void Dispose()
     {
-        foreach (var (_, _, latents, noise) in _triples)
+        foreach (var (_, _, _, latents, noise) in _triples)
         {
             latents.Dispose();
             noise.Dispose();

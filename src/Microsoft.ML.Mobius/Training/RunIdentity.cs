@@ -30,8 +30,9 @@ internal static class RunIdentity
         // How long a run at a constant rate is, how it is watched, where it is kept and what it keeps in memory change none of its steps.
         string[] free =
         [
-            nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery), nameof(TrainingSettings.NonFiniteStep),
-            nameof(TrainingSettings.TensorBoardFolder), nameof(TrainingSettings.RecomputeActivations), nameof(TrainingSettings.CompactSpatialWeights),
+            nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery), nameof(TrainingSettings.EarlyStopping),
+            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder), nameof(TrainingSettings.RecomputeActivations),
+            nameof(TrainingSettings.CompactSpatialWeights),
         ];
         Add("", settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
         Add("the U-Net's ", model.UNet.Config);
@@ -55,7 +56,8 @@ internal static class RunIdentity
             .Select(name => $"{name} was {was.GetValueOrDefault(name) ?? "not there"} and is {@is.GetValueOrDefault(name) ?? "not there"}"),
     ];
 
-    private static string Hash(nn.Module module)
+    /// <summary>Tells a module's weights from others.</summary>
+    public static string Hash(nn.Module module)
     {
         using var hash = SHA256.Create();
         using (var stream = new CryptoStream(Stream.Null, hash, CryptoStreamMode.Write))

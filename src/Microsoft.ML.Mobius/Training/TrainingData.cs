@@ -8,56 +8,77 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
-/// The clips of a training run as the model sees them: captions, and the latents' posterior per clip, encoded once when the clip is added, so that
-/// neither pixels nor the autoencoder are needed again.
+/// The clips of a training run as the model sees them: captions and latents, so that neither pixels nor the autoencoder are needed again. A row of the data
+/// can have several clips, as windows of one video.
 /// </summary>
 internal sealed class TrainingData(TextToVideoModel model) : IDisposable
 {
-    private readonly List<(string Caption, Tensor Mean, Tensor Deviation)> _clips = [];
+    private readonly List<(string Caption, ClipLatents Latents)> _clips = [];
+    private readonly List<int[]> _rows = [];
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     public int Count => _clips.Count;
 
+    /// <summary>The clips of each row.</summary>
+    public IReadOnlyList<int[]> Rows => _rows;
+
     /// <summary>Tells these captions and pixels, in this order, from others.</summary>
     public string Hash => Convert.ToHexStringLower(_hash.GetCurrentHash())[..16];
 
-    /// <summary>Encodes a clip; its size in frames and pixels must be that of the others.</summary>
+    /// <summary>Encodes a clip and adds it as a row.</summary>
     /// <exception cref="InvalidDataException">Its latents are not finite.</exception>
-    public void Add(string caption, VideoClip clip)
-    {
-        _hash.AppendData(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{clip.FrameCount} {clip.Height} {clip.Width} {caption.Length} {caption}")));
-        _hash.AppendData(clip.Pixels.Span);
-        using var scope = NewDisposeScope();
-        using var _ = no_grad();
-        var frames = tensor(clip.Pixels.Span.ToArray(), device: model.Device).reshape(clip.FrameCount, clip.Height, clip.Width, 3)
-            .permute(0, 3, 1, 2).to(ScalarType.Float32).div(127.5).sub(1).contiguous();   // [F, 3, H, W] in [-1, 1]
-        var (mean, logVariance) = model.Autoencoder.Posterior(frames);
-        if (!(mean.isfinite().all() & logVariance.isfinite().all()).item<bool>())
-            throw new InvalidDataException($"The autoencoder makes latents that are not finite of the clip {_clips.Count} '{caption}'.");
-        double scale = model.Autoencoder.Config().ScalingFactor;
+    public void Add(string caption, VideoClip clip) => Add(caption, [ClipLatents.Of(model, clip)]);
 
-        Tensor Keep(Tensor perFrame) => perFrame.mul(scale).transpose(0, 1).contiguous().DetachFromDisposeScope();   // [c, F, h, w]
-        _clips.Add((caption, Keep(mean), Keep(logVariance.mul(0.5).exp())));
+    /// <summary>Adds a row and takes its latents over.</summary>
+    public void Add(string caption, IReadOnlyList<ClipLatents> row)
+    {
+        _rows.Add([.. Enumerable.Range(Count, row.Count)]);
+        foreach (var latents in row)
+        {
+            _clips.Add((caption, latents));
+            _hash.AppendData(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{latents.Pixels} {caption.Length} {caption}")));
+        }
     }
+
+    /// <summary>The latents of a row's clips, which stay this object's.</summary>
+    public IReadOnlyList<ClipLatents> LatentsOf(int row) => [.. _rows[row].Select(clip => _clips[clip].Latents)];
 
     public string Caption(int clip) => _clips[clip].Caption;
 
+    /// <summary>Frames, and height and width in latents.</summary>
+    public (long Frames, long Height, long Width) Shape(int clip) => _clips[clip].Latents.Mean.shape is [_, var frames, var height, var width]
+        ? (frames, height, width) : throw new InvalidOperationException("Latents must be [c, F, h, w].");
+
+    /// <summary>Which clips are held out and which are trained on, in a random order; all clips of a row are one or the other.</summary>
+    /// <param name="share">Of the rows, that are held out; one at least is not.</param>
+    /// <param name="random">Draws.</param>
+    public (int[] HeldOut, int[] Trained) Split(double share, TrainingRandom random)
+    {
+        int[][] rows = [.. _rows];
+        random.Split().Shuffle(rows);
+        int heldOut = Math.Min((int)Math.Round(rows.Length * share), rows.Length - 1);
+        return ([.. rows[..heldOut].SelectMany(row => row)], [.. rows[heldOut..].SelectMany(row => row)]);
+    }
+
     /// <summary>A draw from the latents' posterior, [B, c, F, h, w]; belongs to the caller's scope.</summary>
+    /// <param name="clips">Of one shape.</param>
+    /// <param name="generator">Draws.</param>
     public Tensor Latents(IReadOnlyList<int> clips, Generator generator)
     {
         using var scope = NewDisposeScope();
-        var mean = stack(clips.Select(i => _clips[i].Mean));
-        var deviation = stack(clips.Select(i => _clips[i].Deviation));
+        var mean = Means(clips);
+        var deviation = stack(clips.Select(i => _clips[i].Latents.Deviation));
         return (mean + deviation * randn(mean.shape, generator: generator).to(mean.device)).MoveToOuterDisposeScope();
     }
 
+    /// <summary>The posterior's means, [B, c, F, h, w]; belong to the caller's scope.</summary>
+    /// <param name="clips">Of one shape.</param>
+    public Tensor Means(IReadOnlyList<int> clips) => stack(clips.Select(i => _clips[i].Latents.Mean));
+
     public void Dispose()
     {
-        foreach (var (_, mean, deviation) in _clips)
-        {
-            mean.Dispose();
-            deviation.Dispose();
-        }
+        foreach (var (_, latents) in _clips)
+            latents.Dispose();
         _clips.Clear();
         _hash.Dispose();
     }

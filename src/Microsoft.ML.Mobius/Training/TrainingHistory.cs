@@ -25,6 +25,12 @@ public sealed record LossPoint(int Step, double Loss);
 /// <param name="PeakMemoryBytes">The most memory the process has had resident.</param>
 public sealed record TrainingHistory(IReadOnlyList<LossPoint> Losses, IReadOnlyList<LossPoint> HeldOut, double Seconds, long PeakMemoryBytes)
 {
+    /// <summary>
+    /// The same by noise: the losses at the middle of each quarter of the noise schedule, from the one with the least noise on. Empty if no clip was held
+    /// out, or the model was saved by an older version.
+    /// </summary>
+    public IReadOnlyList<IReadOnlyList<LossPoint>> HeldOutByTime { get; init; } = [];
+
     /// <summary>That of a model that was not trained.</summary>
     public static TrainingHistory Empty { get; } = new([], [], 0, 0);
 }

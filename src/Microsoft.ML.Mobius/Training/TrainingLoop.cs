@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
-/// Fine-tunes the temporal half of a video model: one time step per clip, uniform; noise independent per frame; mean squared error of
+/// Fine-tunes the temporal half of a video model: one time step per clip, uniform; noise by the schedule's prior, as a rule independent per frame; mean squared error of
 /// what the model predicts, the noise or the velocity; AdamW (method.md, section 2).
 /// </summary>
 internal sealed class TrainingLoop
@@ -23,12 +23,12 @@ internal sealed class TrainingLoop
     private readonly TrainingData _data;
     private readonly TrainingSettings _settings;
     private readonly TrainingRandom _random;
-    private readonly Action<string> _warn;
+    private readonly Action<string> _say, _warn;
     private int _skipped;
 
-    private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<string> warn)
+    private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<string> say, Action<string> warn)
     {
-        (_model, _data, _settings, _warn) = (model, data, settings, warn);
+        (_model, _data, _settings, _say, _warn) = (model, data, settings, say, warn);
         _random = new TrainingRandom(settings.Seed);
     }
 
@@ -49,13 +49,14 @@ internal sealed class TrainingLoop
     /// <param name="settings">How.</param>
     /// <param name="progress">Called after every step.</param>
     /// <param name="say">Told what was saved and resumed.</param>
-    /// <param name="warn">Told which checkpoints are damaged and which steps are skipped.</param>
+    /// <param name="warn">Told which checkpoints are damaged, which steps are skipped and which samples could not be made.</param>
+    /// <param name="pictures">Shows how it goes; null for none.</param>
     /// <param name="token">Stops between two steps, after a checkpoint where they are kept.</param>
     /// <exception cref="InvalidDataException">A loss or gradient is not finite, and the step may not be skipped; or all checkpoints are damaged.</exception>
     /// <exception cref="InvalidOperationException">The weights do not move, or the checkpoints are another run's.</exception>
     /// <exception cref="IOException">A checkpoint or the log cannot be written.</exception>
     public static TrainingHistory Run(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null,
-        CancellationToken token = default, Action<string>? say = null, Action<string>? warn = null)
+        CancellationToken token = default, Action<string>? say = null, Action<string>? warn = null, ITrainingPictures? pictures = null)
     {
         say ??= _ => { };
         warn ??= _ => { };
@@ -69,7 +70,7 @@ internal sealed class TrainingLoop
         try
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
-            return new TrainingLoop(model, data, settings, warn).Run(state, checkpoints, events, progress, token);
+            return new TrainingLoop(model, data, settings, say, warn).Run(state, checkpoints, events, pictures, progress, token);
         }
         finally
         {
@@ -78,13 +79,12 @@ internal sealed class TrainingLoop
     }
 
     private TrainingHistory Run(
-        TrainingState state, Checkpoints? checkpoints, EventFile? events, Action<TrainingProgress>? progress, CancellationToken token)
+        TrainingState state, Checkpoints? checkpoints, EventFile? events, ITrainingPictures? pictures, Action<TrainingProgress>? progress,
+        CancellationToken token)
     {
-        int[] clips = [.. Enumerable.Range(0, _data.Count)];
-        _random.Split().Shuffle(clips);
-        int heldOutCount = Math.Min((int)Math.Round(_data.Count * _settings.HeldOutFraction), _data.Count - 1);
-        using var heldOut = heldOutCount == 0 ? null : new HeldOutLoss(_model, _data, clips[..heldOutCount], _settings.Seed, _settings.BatchSize);
-        var order = new ClipOrder(clips[heldOutCount..], _random);
+        var (heldOutClips, clips) = _data.Split(_settings.HeldOutFraction, _random);
+        using var heldOut = heldOutClips.Length == 0 ? null : new HeldOutLoss(_model, _data, heldOutClips, _settings.Seed, _settings.BatchSize);
+        var order = new ClipOrder([.. clips.GroupBy(_data.Shape).Select(shape => shape.ToArray())], _random);
 
         Stopwatch clock = Stopwatch.StartNew(), stepping = new();
         double before = state.Seconds;
@@ -99,8 +99,10 @@ internal sealed class TrainingLoop
 
         try
         {
+            if (resumed == 0)
+                pictures?.ShowFirstBatch(_data, order.Batch(0, _settings.BatchSize));
             MeasureHeldOut(heldOut, state, events, token);
-            while (state.Step < _settings.Steps)
+            while (state.Step < _settings.Steps && !IsStalled(state))
             {
                 token.ThrowIfCancellationRequested();
                 double learningRate = _settings.LearningRateAt(state.Step + 1);
@@ -120,7 +122,8 @@ internal sealed class TrainingLoop
                     throw new InvalidOperationException(FormattableString.Invariant(
                         $"No weight has moved in {Patience} steps, the last at a learning rate of {learningRate:G3}: nothing would be learnt."));
                 MeasureHeldOut(heldOut, state, events, token);
-                if (state.Step == _settings.Steps || checkpoints?.IsDue(state.Step) == true)
+                MakeSamples(pictures, state, events);
+                if (state.Step == _settings.Steps || IsStalled(state) || checkpoints?.IsDue(state.Step) == true)
                     Save();
             }
         }
@@ -134,8 +137,14 @@ internal sealed class TrainingLoop
             _model.UNet.Temporal.eval();
             Forget(state.Parameters);                                                     // or a gradient would stay beside every weight
         }
+        if (state.Step < _settings.Steps)
+            _say(FormattableString.Invariant(
+                $"Stopped after step {state.Step}: the held-out loss has not fallen in {_settings.EarlyStopping} measurements."));
         state.Average?.Swap();
-        return new TrainingHistory(state.Losses, state.HeldOut, before + clock.Elapsed.TotalSeconds, ProcessMemory.Peak());
+        return new TrainingHistory(state.Losses, state.HeldOut, before + clock.Elapsed.TotalSeconds, ProcessMemory.Peak())
+        {
+            HeldOutByTime = state.HeldOutByTime,
+        };
     }
 
     /// <summary>Measures the held-out loss of what would be the result now, where that is due and not yet done.</summary>
@@ -146,21 +155,46 @@ internal sealed class TrainingLoop
         bool isDue = step == 0 || step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0);
         if (heldOut is null || !isDue || (state.HeldOut is [.., var last] && last.Step == step))
             return;
-        double loss;
+        var (loss, byTime) = AsResult(state, () => heldOut.Measure(token));
+        if (!double.IsFinite(loss))
+            throw new InvalidDataException($"The held-out loss after step {step} is not finite. {LowerRate}");
+        state.AddHeldOut(loss, byTime);
+        events?.Add(step, [("held-out/loss", loss), .. byTime.Select((one, i) => ($"held-out/loss_quarter_{i + 1}", one))]);
+    }
+
+    /// <summary>Whether the last measurements, as many as early stopping asks for, are all no better than the best before them.</summary>
+    private bool IsStalled(TrainingState state) => _settings.EarlyStopping > 0 && state.HeldOut.Count > _settings.EarlyStopping
+        && state.HeldOut.TakeLast(_settings.EarlyStopping).Min(point => point.Loss)
+            >= state.HeldOut.SkipLast(_settings.EarlyStopping).Min(point => point.Loss);
+
+    private void MakeSamples(ITrainingPictures? pictures, TrainingState state, EventFile? events)
+    {
+        if (pictures?.IsDue(state.Step) != true)
+            return;
+        try
+        {
+            byte[] png = AsResult(state, () => pictures.Sample(state.Step));
+            events?.Add(state.Step, "samples", png);
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException)
+        {
+            _warn($"Step {state.Step}: no samples were made. {e.Message}");
+        }
+    }
+
+    /// <summary>Uses the model as it would be if training ended now; afterwards it is as before, to the bit.</summary>
+    private T AsResult<T>(TrainingState state, Func<T> use)
+    {
         _model.UNet.Temporal.eval();
         state.Average?.Swap();
         try
         {
-            loss = heldOut.Measure(token);
+            return use();
         }
         finally
         {
             state.Average?.Swap();
         }
-        if (!double.IsFinite(loss))
-            throw new InvalidDataException($"The held-out loss after step {step} is not finite. {LowerRate}");
-        state.AddHeldOut(loss);
-        events?.Add(step, ("held-out/loss", loss));
     }
 
     /// <summary>Makes the next step; gives its loss and the norm of its gradient before clipping, or null if it was skipped.</summary>
@@ -240,10 +274,10 @@ internal sealed class TrainingLoop
         using var generator = _random.Noise(number);
         var random = _random.Batch(number);
         var latents = _data.Latents(clips, generator);                                    // [B, c, F, h, w]
-        var noise = randn(latents.shape, generator: generator);
+        var noise = _model.Schedule.Prior(latents.shape, generator);
         if (_settings.OffsetNoise > 0)
             noise = Perturbed(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
-        var input = _settings.InputPerturbation > 0 ? Perturbed(noise, randn(noise.shape, generator: generator), _settings.InputPerturbation) : noise;
+        var input = _settings.InputPerturbation > 0 ? Perturbed(noise, _model.Schedule.Prior(noise.shape, generator), _settings.InputPerturbation) : noise;
         (noise, input) = (noise.to(_model.Device), input.to(_model.Device));
         int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
         var text = _model.EncodeText([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);

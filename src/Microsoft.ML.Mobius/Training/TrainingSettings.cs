@@ -18,6 +18,7 @@ internal sealed record TrainingSettings
     public double EmaDecay { get; init; }
     public double HeldOutFraction { get; init; } = 0.1;
     public int EvaluateEvery { get; init; } = 100;
+    public int EarlyStopping { get; init; }
     public NonFiniteStep NonFiniteStep { get; init; }
     public bool RecomputeActivations { get; init; }
     public int SpatialFrameChunk { get; init; }

@@ -73,7 +73,17 @@ internal sealed class TrainingState : IDisposable
         return [.. Parameters.Select(parameter => parameter.sum(ScalarType.Float64).item<double>())];
     }
 
-    public void AddHeldOut(double loss) => _progress.HeldOut.Add(new LossPoint(Step, loss));
+    /// <summary>The held-out loss of each quarter of the schedule.</summary>
+    public IReadOnlyList<IReadOnlyList<LossPoint>> HeldOutByTime => _progress.HeldOutByTime ?? [];
+
+    public void AddHeldOut(double loss, IReadOnlyList<double> byTime)
+    {
+        _progress.HeldOut.Add(new LossPoint(Step, loss));
+        if (_progress.HeldOutByTime is not { Count: > 0 })
+            _progress = _progress with { HeldOutByTime = [.. byTime.Select(_ => new List<LossPoint>())] };
+        foreach (var (points, one) in _progress.HeldOutByTime!.Zip(byTime))
+            points.Add(new LossPoint(Step, one));
+    }
 
     /// <summary>Writes files into an existing folder, each flushed to the disk.</summary>
     public void Write(string folder)
@@ -154,5 +164,5 @@ internal sealed class TrainingState : IDisposable
         target.copy_(found);
     }
 
-    private sealed record Progress(int Step, double Seconds, List<LossPoint> Losses, List<LossPoint> HeldOut);
+    private sealed record Progress(int Step, double Seconds, List<LossPoint> Losses, List<LossPoint> HeldOut, List<List<LossPoint>>? HeldOutByTime = null);
 }

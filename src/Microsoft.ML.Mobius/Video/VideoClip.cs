@@ -70,6 +70,39 @@ public sealed class VideoClip
         return _pixels.AsSpan(index * size, size);
     }
 
+    /// <summary>Some frames in a row; where the clip ends too early it is continued.</summary>
+    /// <param name="from">The first, 0..<see cref="FrameCount"/>-1.</param>
+    /// <param name="count">How many, at least 1.</param>
+    /// <param name="how">Loop or Hold.</param>
+    internal VideoClip Window(int from, int count, ShortClip how)
+    {
+        if (from == 0 && count == FrameCount)
+            return this;
+        int had = FrameCount - from;
+        return Of(count, k => from + (k < had ? k : how == ShortClip.Hold ? had - 1 : k % had));
+    }
+
+    /// <summary>Every so many-th frame.</summary>
+    internal VideoClip Strided(int stride) => stride == 1 ? this : Of((FrameCount + stride - 1) / stride, k => k * stride);
+
+    /// <summary>Left and right exchanged.</summary>
+    internal VideoClip Mirrored()
+    {
+        var pixels = new byte[_pixels.Length];
+        for (int row = 0; row < pixels.Length; row += Width * 3)
+            for (int x = 0; x < Width; x++)
+                _pixels.AsSpan(row + x * 3, 3).CopyTo(pixels.AsSpan(row + (Width - 1 - x) * 3));
+        return new VideoClip(pixels, FrameCount, Height, Width, FrameRate, Source);
+    }
+
+    private VideoClip Of(int count, Func<int, int> frame)
+    {
+        var pixels = new byte[count * Height * Width * 3];
+        for (int k = 0; k < count; k++)
+            Frame(frame(k)).CopyTo(pixels.AsSpan(k * Height * Width * 3));
+        return new VideoClip(pixels, count, Height, Width, FrameRate, Source);
+    }
+
     /// <summary>The clip's size in words, for messages.</summary>
     /// <returns>For example "8 frames of 64x64 at 8 frames/s".</returns>
     public override string ToString()

@@ -25,6 +25,8 @@ internal sealed class WebpFrames : IDisposable
 
     public int Height => _codec.Info.Height;
 
+    public bool IsStill => _frames.Length == 1;
+
     public static bool IsWebp(string path)
     {
         Span<byte> head = stackalloc byte[12];
@@ -38,11 +40,19 @@ internal sealed class WebpFrames : IDisposable
     {
         using var data = SKData.CreateCopy(File.ReadAllBytes(path));
         var codec = SKCodec.Create(data) ?? throw new InvalidDataException($"'{path}' is not a readable video: its WebP data is damaged.");
+        if ((long)codec.Info.Width * codec.Info.Height is var size and > VideoReader.LargestFrame)
+        {
+            codec.Dispose();
+            throw new InvalidDataException($"'{path}' is not a readable video: its frames are said to have {size} pixels.");
+        }
         return new WebpFrames(path, codec);
     }
 
-    /// <summary>Writes the frames shown at 0, 1/rate, 2/rate, ... seconds, at most <paramref name="count"/>, each [H, W, 4] straight RGBA.</summary>
-    public void WriteTo(Stream stream, int count, double rate, CancellationToken cancellationToken)
+    /// <summary>
+    /// Writes the frames shown at 0, 1/rate, 2/rate, ... seconds, or those numbered 0, stride, 2 stride, ... where that is above 0; at most
+    /// <paramref name="count"/>, each [H, W, 4] straight RGBA.
+    /// </summary>
+    public void WriteTo(Stream stream, int count, double rate, int stride, CancellationToken cancellationToken)
     {
         using var canvas = new SKBitmap(new SKImageInfo(Width, Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
         int shown = -1;
@@ -50,7 +60,7 @@ internal sealed class WebpFrames : IDisposable
         for (int k = 0; k < count; k++)
         {
             double time = k * 1000 / rate;
-            while (time >= shownUntil)
+            while (stride > 0 ? shown < k * stride : time >= shownUntil)
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 if (++shown == _frames.Length)

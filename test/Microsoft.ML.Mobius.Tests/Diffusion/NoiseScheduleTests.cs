@@ -8,6 +8,41 @@ namespace Microsoft.ML.Mobius.Tests.Diffusion;
 public sealed class NoiseScheduleTests
 {
     [TestMethod]
+    [DataRow(0.0)]
+    [DataRow(0.5)]
+    [DataRow(0.8)]
+    public void Prior_FrameCorrelation_IsThatOfAnyTwoFrames(double correlation)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(1, CPU);
+        var schedule = new NoiseSchedule(new NoiseScheduleConfig { FrameCorrelation = correlation });
+        var noise = schedule.Prior([4, 4, 3, 64, 64], generator);
+        var frames = noise.permute(2, 0, 1, 3, 4).reshape(3, -1);
+        var covariance = frames.matmul(frames.t()) / frames.shape[1];
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++)
+                Assert.AreEqual(i == j ? 1 : correlation, covariance[i, j].item<float>(), 0.02, $"{i}, {j}");
+        Assert.IsTrue(Math.Abs((noise[0] * noise[1]).mean().item<float>()) < 0.02, "Clips share noise.");
+    }
+
+    [TestMethod]
+    public void Prior_NoCorrelation_IsPlainNoiseBitForBit()
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(1, CPU);
+        using var same = new Generator(1, CPU);
+        var noise = new NoiseSchedule(new NoiseScheduleConfig()).Prior([1, 4, 3, 8, 8], generator);
+        Assert.IsTrue(noise.equal(randn([1, 4, 3, 8, 8], generator: same)).all().item<bool>());
+    }
+
+    [TestMethod]
+    [DataRow(1.0)]
+    [DataRow(-0.1)]
+    [DataRow(double.NaN)]
+    public void Constructor_FrameCorrelationOutOfRange_Throws(double correlation) => Assert.Contains("frame_correlation",
+        Assert.ThrowsExactly<NotSupportedException>(() => new NoiseSchedule(new NoiseScheduleConfig { FrameCorrelation = correlation })).Message);
+
+    [TestMethod]
     public void AlphaBar_StableDiffusionsSchedule_HasItsValues()
     {
         var schedule = new NoiseSchedule(new NoiseScheduleConfig());

@@ -221,6 +221,10 @@ public sealed class TextToVideoTrainerTests
             (options.GradientAccumulationSteps, options.LearningRateSchedule, options.OffsetNoise, options.EmaDecay) = (0, (LearningRateSchedule)9, -1, 1);
             (options.InputPerturbation, options.NonFiniteStep, options.TensorBoardFolder) = (2, (NonFiniteStep)9, "");
             options.Loras = [new LoraSource("nowhere.safetensors"), null!];
+            (options.FrameBuckets, options.FrameStride, options.Windows, options.WindowStride) = ([0], -1, 0, -1);
+            (options.TrainingFolder, options.SanityFolder, options.SampleFolder, options.SampleEvery) = (" ", " ", " ", -1);
+            (options.SamplePrompts, options.EarlyStopping, options.FrameNoiseCorrelation) = ([""], -1, 1);
+            (options.BrokenClips, options.ClipSeconds, options.CacheFolder) = ((BrokenClip)9, -1, "");
             (options.CheckpointFolder, options.CheckpointEvery, options.CheckpointMinutes, options.CheckpointsKept) = (" ", -1, double.NaN, 0);
         }));
         foreach (string option in new[]
@@ -231,6 +235,8 @@ public sealed class TextToVideoTrainerTests
             "GuidanceRescale",
             "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay",
             "InputPerturbation", "NonFiniteStep", "TensorBoardFolder", "Loras",
+            "TrainingFolder", "SanityFolder", "SampleFolder", "SampleEvery", "SamplePrompts", "EarlyStopping", "FrameNoiseCorrelation",
+            "FrameBuckets", "FrameStride", "Windows is 0", "WindowStride", "BrokenClips", "ClipSeconds", "CacheFolder",
             "CheckpointFolder", "CheckpointEvery", "CheckpointMinutes", "CheckpointsKept",
         })
             Assert.Contains(option, error.Message);
@@ -396,10 +402,8 @@ public sealed class TextToVideoTrainerTests
 
     private VideoClip Read(VideoClip clip, Action<TextToVideoTrainer.Options> change)
     {
-        var image = TinyModel.Image();
-        using var channel = ((Microsoft.ML.Runtime.IHostEnvironment)_tiny.ML).Start("Test");
-        return new TrainingRows(_tiny.View(new TinyPipeline.Row { Caption = "a", Clip = clip }), TinyPipeline.Options(change), image.Tokenizer, channel)
-            .Read().Single().Clip;
+        using var rows = new TinyRows(_tiny, change);
+        return rows.Read(new TinyPipeline.Row { Caption = "a", Clip = clip }).Single().Clips.Single();
     }
 
     private sealed class Steps : IProgress<TrainingProgress>

@@ -31,6 +31,26 @@ public sealed class MainJobTests
     }
 
     [TestMethod]
+    public void Fit_OptionsFileAndCache_AreUsedAndOverridden()
+    {
+        string clips = Clips(3), options = _files.PathOf("given.json"), cache = _files.PathOf("cache");
+        File.WriteAllText(options, """{ "steps": 9, "frameCount": 2, "learningRate": 1e-4, "seed": 5, "batchSize": 2 }""");
+        Assert.AreEqual((0, ""), Job("fit", "--clips", clips, "--options", options, "--steps", "1", "--cache", cache));
+        var used = TextToVideoTrainer.Options.Read(Path.Combine(Out, "options.json"));
+        Assert.AreEqual((1, 2, 1e-4, 5L, 2, cache), (used.Steps, used.FrameCount, used.LearningRate, used.Seed, used.BatchSize, used.CacheFolder));
+        Assert.HasCount(1, Directory.GetFiles(cache));                                   // the clips are all alike
+    }
+
+    [TestMethod]
+    public void Fit_OptionsFileWithFiveMistakes_NamesThemAll()
+    {
+        string options = _files.PathOf("given.json");
+        File.WriteAllText(options, """{ "stepz": 9, "batchSize": 0, "layout": "sideways", "emaDecay": 1, "learningRate": "fast" }""");
+        Fails(["given.json", "'stepz' is no option", "BatchSize is 0", "'layout' is", "EmaDecay is 1", "'learningRate' is"],
+            "fit", "--clips", Clips(1), "--options", options);
+    }
+
+    [TestMethod]
     public void Fit_ClipMissing_SaysWhich()
     {
         string clips = Clips(1);

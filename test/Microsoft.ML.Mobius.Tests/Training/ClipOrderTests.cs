@@ -10,7 +10,7 @@ public sealed class ClipOrderTests
     [TestMethod]
     public void Batch_ManyEpochs_HasEveryClipOncePerEpochInNewOrders()
     {
-        var order = new ClipOrder(Clips, new TrainingRandom(1));
+        var order = new ClipOrder([Clips], new TrainingRandom(1));
         int[][] epochs = [.. Enumerable.Range(0, 20).SelectMany(number => order.Batch(number, 3)).Chunk(5)];
         foreach (int[] epoch in epochs)
             CollectionAssert.AreEquivalent(Clips, epoch);
@@ -20,9 +20,23 @@ public sealed class ClipOrderTests
     [TestMethod]
     public void Batch_AskedForOutOfOrder_IsTheSame()
     {
-        var order = new ClipOrder(Clips, new TrainingRandom(1));
+        var order = new ClipOrder([Clips], new TrainingRandom(1));
         var first = Enumerable.Range(0, 9).Select(number => order.Batch(number, 4)).ToList();
         foreach (int number in new[] { 8, 0, 5 })
-            CollectionAssert.AreEqual(first[number], new ClipOrder(Clips, new TrainingRandom(1)).Batch(number, 4));
+            CollectionAssert.AreEqual(first[number], new ClipOrder([Clips], new TrainingRandom(1)).Batch(number, 4));
+    }
+
+    [TestMethod]
+    public void Batch_SeveralShapes_HasClipsOfOneAndEveryClipOncePerEpoch()
+    {
+        int[][] shapes = [[0, 1, 2, 3, 4], [10, 11], [20, 21, 22]];
+        var order = new ClipOrder(shapes, new TrainingRandom(1));
+        int[][] batches = [.. Enumerable.Range(0, 5 * 6).Select(number => order.Batch(number, 2))];
+        foreach (int[] batch in batches)
+            Assert.AreEqual(1, batch.Select(clip => clip / 10).Distinct().Count(), string.Join(' ', batch));
+        foreach (int[][] epoch in batches.Chunk(6))
+            CollectionAssert.AreEquivalent(shapes.SelectMany(clips => clips).ToArray(), epoch.SelectMany(clips => clips).ToArray());
+        Assert.IsTrue(batches.Chunk(6).Select(epoch => string.Join(' ', epoch.Select(batch => batch[0] / 10))).Distinct().Count() > 1, "Shapes follow in one order.");
+        CollectionAssert.AreEqual(batches[17], new ClipOrder(shapes, new TrainingRandom(1)).Batch(17, 2));
     }
 }

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Mobius.Video;
 using Tensorboard;
 
 namespace Microsoft.ML.Mobius.Tests.Training;
@@ -27,6 +28,22 @@ public sealed class EventFileTests
         CollectionAssert.AreEqual(new[] { "1 loss 0.5", "1 rate 0.001", "2 loss 0.25" }, Scalars(events));
         foreach (var one in events)
             Assert.AreEqual(DateTimeOffset.UtcNow.ToUnixTimeSeconds(), one.WallTime, 600);
+    }
+
+    [TestMethod]
+    public void Add_Picture_IsReadWithItsSize()
+    {
+        string png = _folder.File("a.png");
+        ContactSheet.Write(png, [new ContactSheetRow("a", SmallVideos.Gradient(2, 8, 8))]);
+        byte[] bytes = File.ReadAllBytes(png);
+        using (var file = new EventFile(_folder.File("logs"), step: 0))
+            file.Add(3, "samples", bytes);
+        var one = Read().Single()[1];
+        var image = one.Summary.Value.Single().Image;
+        Assert.AreEqual((3L, "samples"), (one.Step, one.Summary.Value.Single().Tag));
+        CollectionAssert.AreEqual(bytes, image.EncodedImageString.ToByteArray());
+        using var bitmap = SkiaSharp.SKBitmap.Decode(bytes);
+        Assert.AreEqual((bitmap.Width, bitmap.Height), (image.Width, image.Height));
     }
 
     [TestMethod]

@@ -15,10 +15,22 @@ public sealed class HeldOutLossTests
         using var loss = new HeldOutLoss(model, data, [0, 2, 4], 3);
         using var same = new HeldOutLoss(model, data, [0, 2, 4], 3);
         using var other = new HeldOutLoss(model, data, [0, 2, 4], 4);
-        double first = loss.Measure(default);
-        Assert.AreEqual(first, loss.Measure(default));
-        Assert.AreEqual(first, same.Measure(default));
-        Assert.AreNotEqual(first, other.Measure(default));
+        double first = loss.Measure(default).Loss;
+        Assert.AreEqual(first, loss.Measure(default).Loss);
+        Assert.AreEqual(first, same.Measure(default).Loss);
+        Assert.AreNotEqual(first, other.Measure(default).Loss);
+    }
+
+    [TestMethod]
+    public void Measure_QuartersOfTheSchedule_AverageToTheLoss()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        using var heldOut = new HeldOutLoss(model, data, [0, 2, 4], 3);
+        var (loss, byTime) = heldOut.Measure(default);
+        Assert.HasCount(4, byTime);
+        CollectionAssert.AllItemsAreUnique(byTime);
+        Assert.AreEqual(loss, byTime.Average(), 1e-5);
     }
 
     [TestMethod]

@@ -139,7 +139,76 @@ public sealed class TrainingLoopTests
         Assert.AreEqual(trained.HeldOut[0], averaged.HeldOut[0]);
         Assert.AreNotEqual(trained.HeldOut[^1], averaged.HeldOut[^1]);
         using var heldOut = new HeldOutLoss(model, data, HeldOutClips(data, settings), settings.Seed);
-        Assert.AreEqual(averaged.HeldOut[^1].Loss, heldOut.Measure(CancellationToken.None), 1e-6);
+        Assert.AreEqual(averaged.HeldOut[^1].Loss, heldOut.Measure(CancellationToken.None).Loss, 1e-6);
+    }
+
+    [TestMethod]
+    public void Run_HeldOutLossByTime_IsKeptForEveryMeasurement()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        var history = TrainingLoop.Run(model, data, ThreeSteps);
+        Assert.HasCount(4, history.HeldOutByTime);
+        foreach (var quarter in history.HeldOutByTime)
+            CollectionAssert.AreEqual(history.HeldOut.Select(point => point.Step).ToArray(), quarter.Select(point => point.Step).ToArray());
+        Assert.AreEqual(history.HeldOut[^1].Loss, history.HeldOutByTime.Average(quarter => quarter[^1].Loss), 1e-5);
+    }
+
+    [TestMethod]
+    public void Run_HeldOutLossThatDoesNotFall_StopsEarlyIfAskedTo()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        var said = new List<string>();
+        // So small a rate moves weights by roundings alone; so large a one makes everything worse.
+        var settings = ThreeSteps with { Steps = 40, EvaluateEvery = 2, LearningRate = 10, NonFiniteStep = NonFiniteStep.Skip };
+        var history = TrainingLoop.Run(model, data, settings with { EarlyStopping = 3 }, say: said.Add);
+        int last = history.HeldOut[^1].Step, best = history.HeldOut.MinBy(point => point.Loss)!.Step;
+        Assert.IsTrue(last < 40 && last == best + 6, $"{best}, {last}");
+        Assert.IsTrue(said.Single().StartsWith($"Stopped after step {last}", StringComparison.Ordinal), said.Single());
+        Assert.HasCount(10, TrainingLoop.Run(model, data, ThreeSteps with { Steps = 10, EvaluateEvery = 0 }).Losses);
+    }
+
+    [TestMethod]
+    public void Run_FramesCorrelated_GivesOtherLosses()
+    {
+        double First(double correlation)
+        {
+            using var model = Tiny.Video();
+            using var data = Tiny.Clips(model);
+            model.CorrelateFrames(correlation);
+            return TrainingLoop.Run(model, data, ThreeSteps with { Steps = 1 }).Losses[0].Loss;
+        }
+        Assert.AreNotEqual(First(0), First(0.5));
+    }
+
+    [TestMethod]
+    public void Run_WithPictures_EndsWithTheSameBits()
+    {
+        byte[][] Weights(ITrainingPictures? pictures)
+        {
+            using var model = Tiny.Video();
+            using var data = Tiny.Clips(model);
+            TrainingLoop.Run(model, data, ThreeSteps with { Steps = 4, EmaDecay = 0.9 }, pictures: pictures);
+            return [.. model.UNet.Temporal.parameters().Select(parameter => parameter.detach().contiguous().bytes.ToArray())];
+        }
+
+        var pictures = new CountedPictures();
+        var (without, with) = (Weights(null), Weights(pictures));
+        Assert.IsTrue(without.Zip(with).All(pair => pair.First.AsSpan().SequenceEqual(pair.Second)));
+        CollectionAssert.AreEqual(new[] { 0, 1, 2, 4 }, pictures.Steps);
+        Assert.HasCount(2, pictures.FirstBatch);
+    }
+
+    [TestMethod]
+    public void Run_SamplesThatFail_AreWarnedOf()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        var warned = new List<string>();
+        var pictures = new CountedPictures { Failure = new IOException("the disk is full") };
+        Assert.HasCount(3, TrainingLoop.Run(model, data, ThreeSteps, warn: warned.Add, pictures: pictures).Losses);
+        CollectionAssert.AreEqual(new[] { "Step 1: no samples were made. the disk is full", "Step 2: no samples were made. the disk is full" }, warned);
     }
 
     [TestMethod]
@@ -216,6 +285,32 @@ public sealed class TrainingLoopTests
         var thrown = Assert.ThrowsExactly<InvalidOperationException>(() => TrainingLoop.Run(model, data, settings, progress => done = progress.Step));
         Assert.AreEqual(10, done);
         Assert.Contains("No weight has moved", thrown.Message);
+    }
+
+    /// <summary>Draws from libtorch's own generator as no picture should, and so shows that the run draws from its own.</summary>
+    private sealed class CountedPictures : ITrainingPictures
+    {
+        public List<int> Steps { get; } = [];
+
+        public IReadOnlyList<int> FirstBatch { get; private set; } = [];
+
+        public Exception? Failure { get; init; }
+
+        public void ShowFirstBatch(TrainingData data, IReadOnlyList<int> clips)
+        {
+            Steps.Add(0);
+            FirstBatch = clips;
+        }
+
+        public bool IsDue(int step) => step == 1 || step % 2 == 0;
+
+        public byte[] Sample(int step)
+        {
+            using var scope = NewDisposeScope();
+            Steps.Add(step);
+            randn(10);
+            return Failure is null ? new byte[30] : throw Failure;
+        }
     }
 
     private static void Fill(TextToVideoModel model, float value)

@@ -1,0 +1,47 @@
+using System.Security.Cryptography;
+using System.Text;
+using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Video;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Training;
+
+/// <summary>A clip as training needs it: the posterior of its latents.</summary>
+/// <param name="Mean">[c, F, h, w], scaled, on the model's device, in no dispose scope.</param>
+/// <param name="Deviation">As the mean.</param>
+/// <param name="Pixels">Tells the clip's frames from others: a hash of them and their number and size.</param>
+internal sealed record ClipLatents(Tensor Mean, Tensor Deviation, string Pixels) : IDisposable
+{
+    /// <summary>Encodes a clip.</summary>
+    /// <exception cref="InvalidDataException">Its latents are not finite.</exception>
+    public static ClipLatents Of(TextToVideoModel model, VideoClip clip)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        var frames = tensor(clip.Pixels.Span.ToArray(), device: model.Device).reshape(clip.FrameCount, clip.Height, clip.Width, 3)
+            .permute(0, 3, 1, 2).to(ScalarType.Float32).div(127.5).sub(1).contiguous();   // [F, 3, H, W] in [-1, 1]
+        var (mean, logVariance) = model.Autoencoder.Posterior(frames);
+        if (!(mean.isfinite().all() & logVariance.isfinite().all()).item<bool>())
+            throw new InvalidDataException($"The autoencoder makes latents that are not finite of {clip}{(clip.Source is { } file ? $" of '{file}'" : "")}.");
+        double scale = model.Autoencoder.Config().ScalingFactor;
+
+        Tensor Keep(Tensor perFrame) => perFrame.mul(scale).transpose(0, 1).contiguous().DetachFromDisposeScope();   // [c, F, h, w]
+        return new ClipLatents(Keep(mean), Keep(logVariance.mul(0.5).exp()), HashOf(clip));
+    }
+
+    /// <summary>A hash of a clip's frames and their number and size.</summary>
+    public static string HashOf(VideoClip clip)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{clip.FrameCount} {clip.Height} {clip.Width} ")));
+        hash.AppendData(clip.Pixels.Span);
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    public void Dispose()
+    {
+        Mean.Dispose();
+        Deviation.Dispose();
+    }
+}

@@ -96,6 +96,30 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         }
     }
 
+    /// <summary>
+    /// The memory that training will take with these options: that of the device where the MLContext names a GPU, else that of the process beyond what it has now.
+    /// </summary>
+    /// <returns>The peak and its parts, counted from the model's configs: no weight is read.</returns>
+    /// <exception cref="IOException">A file of the options cannot be read.</exception>
+    /// <exception cref="InvalidDataException">A file of the options is damaged.</exception>
+    public MemoryEstimate EstimateMemory()
+    {
+        using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
+        var parts = _base.Architecture();
+        var config = _options.Architecture(parts.UNet);
+        return Estimate(parts with { UNet = motion is null ? config : config with { Motion = motion.Config } });
+    }
+
+    /// <summary>The same for a model whose U-Net is the video model's.</summary>
+    private MemoryEstimate Estimate(ModelArchitecture model)
+    {
+        var unet = new TrainingFootprint(model.UNet, _options.BatchSize, _options.FrameCount!.Value,
+            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings);
+        long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
+        return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.Activations,
+            unet.Peak(earlier), _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
+    }
+
     /// <summary>The columns that the transformer will give for such an input.</summary>
     /// <param name="inputSchema">The input's columns.</param>
     /// <returns>The input's columns and the video column.</returns>
@@ -137,6 +161,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             throw _host.Except("There is nothing to train on: the data has no rows.");
         channel.Info(FormattableString.Invariant(
             $"{data.Count:N0} clips of {_options.FrameCount} frames of {_options.Width}x{_options.Height} pixels, {_options.Steps:N0} steps."));
+        channel.Info($"Training takes {Estimate(new(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config))}.");
 
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;

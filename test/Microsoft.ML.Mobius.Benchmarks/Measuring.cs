@@ -24,17 +24,21 @@ internal static class Measuring
 
     private static Measurement Measure(Workload work)
     {
-        var peak = new MemoryPeak();
         var clock = new Clock();
         long others = 0;
         var options = Options(work);
         options.Progress = clock;
         var mlContext = new MLContext(seed: 0);
         var start = work.Size.Start(image => others = Count(image.TextEncoder) + Count(image.Autoencoder));
-        using var model = new TextToVideoTrainer(mlContext, options, start).Fit(mlContext.Data.LoadFromEnumerable(Clips(work)));
+        var trainer = new TextToVideoTrainer(mlContext, options, start);
+        long estimated = trainer.EstimateMemory().PeakBytes;
+        var data = mlContext.Data.LoadFromEnumerable(Clips(work));
+        var peak = new MemoryPeak();
+        using var model = trainer.Fit(data);
         if (work.Activity == Activity.Sampling)
             Generate(mlContext, model, work.Count + 1, clock);
-        return new Measurement(clock.CpuSeconds, clock.WallSeconds, peak.Rise(), model.ParameterCount - others, model.TrainedParameterCount, get_num_threads());
+        return new Measurement(
+            clock.CpuSeconds, clock.WallSeconds, peak.Rise(), estimated, model.ParameterCount - others, model.TrainedParameterCount, get_num_threads());
     }
 
     /// <summary>The arm's options for a model and clips of that size.</summary>

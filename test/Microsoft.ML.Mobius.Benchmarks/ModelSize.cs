@@ -42,22 +42,25 @@ internal sealed record ModelSize(string Name, IReadOnlyList<int> Channels, int C
 
     private static int Heads(int channels) => Enumerable.Range((channels + HeadSize - 1) / HeadSize, channels).First(heads => channels % heads == 0);
 
+    private ClipTextConfig Text => new()
+    {
+        VocabSize = 2 * ClipBytes.VocabularyOrder.Length + 2, HiddenSize = CrossAttention, IntermediateSize = CrossAttention, NumHiddenLayers = 1, NumAttentionHeads = 1,
+    };
+
+    private static AutoencoderKlConfig Autoencoder => new() { BlockOutChannels = [8], NormNumGroups = 4 };
+
     /// <summary>The model as trainers take it; made when it is opened.</summary>
-    public PretrainedModel Start(Action<TextToImageModel>? opened = null) => new(Factor: 1, () =>
+    public PretrainedModel Start(Action<TextToImageModel>? opened = null) => new(Autoencoder.Factor, () =>
     {
         torch.random.manual_seed(0);
-        var tokenizer = Tokenizer();
         var image = new TextToImageModel(
-            tokenizer,
-            new ClipTextModel(new ClipTextConfig
-            {
-                VocabSize = tokenizer.VocabularySize, HiddenSize = CrossAttention, IntermediateSize = CrossAttention, NumHiddenLayers = 1, NumAttentionHeads = 1,
-            }),
-            new AutoencoderKl(new AutoencoderKlConfig { BlockOutChannels = [8], NormNumGroups = 4 }),
-            new SpatialStream(UNet), UNet, new NoiseSchedule(new NoiseScheduleConfig()));
+            Tokenizer(), new ClipTextModel(Text), new AutoencoderKl(Autoencoder), new SpatialStream(UNet), UNet, new NoiseSchedule(new NoiseScheduleConfig()));
         opened?.Invoke(image);
         return image;
-    });
+    })
+    {
+        Architecture = () => new ModelArchitecture(Text, Autoencoder, UNet),
+    };
 
     /// <summary>A token per byte.</summary>
     private static ClipTokenizer Tokenizer()

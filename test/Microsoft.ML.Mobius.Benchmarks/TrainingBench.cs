@@ -42,7 +42,7 @@ internal static class TrainingBench
                         var made = OwnProcess.Measure(new Workload(Activity.Training, arm.Name, size, count), interrupt);
                         measured[arm].Add(made);
                         threads = made.Threads;
-                        Console.WriteLine(Invariant($"    CPU {Join(made.CpuSeconds)} s, wall {Join(made.WallSeconds)} s, peak {Mebibytes(made.PeakBytes)} MiB"));
+                        Console.WriteLine(Invariant($"    CPU {Join(made.CpuSeconds)} s, wall {Join(made.WallSeconds)} s, peak {Mebibytes(made.PeakBytes)} MiB, estimated {Mebibytes(made.EstimatedBytes)} MiB"));
                     }
                     catch (MeasurementFailedException e)
                     {
@@ -71,18 +71,19 @@ internal static class TrainingBench
 
             {machine.Markdown}
             - 8 frames, 32x32 latents, batch 1, float32, AdamW; every arm in processes of its own, by turns; one step of each is not counted
-            - CPU and wall: seconds per step, the median (least .. most). Peak: resident memory at most, less that before the model was made.
+            - CPU and wall: seconds per step, the median (least .. most). Peak: resident memory at most, less that before the model was made;
+              estimated: what the trainer's EstimateMemory says of it.
             - Ratios are to {Arm.Baseline}.
 
             """);
         foreach (var size in rows.GroupBy(row => row.Size))
         {
             text.Append(CultureInfo.InvariantCulture, $"\n## {size.Key}\n\n");
-            text.Append("| arm | CPU s | wall s | peak MiB | parameters | trained | CPU ratio | wall ratio | memory ratio |\n|---|---|---|---|---|---|---|---|---|\n");
+            text.Append("| arm | CPU s | wall s | peak MiB | estimated | parameters | trained | CPU ratio | wall ratio | memory ratio |\n|---|---|---|---|---|---|---|---|---|---|\n");
             foreach (var row in size)
                 text.Append(Invariant($"| {row.Arm} | {row.CpuSeconds:F2} ({row.CpuSecondsMin:F2} .. {row.CpuSecondsMax:F2}) ")
                     + Invariant($"| {row.WallSeconds:F2} ({row.WallSecondsMin:F2} .. {row.WallSecondsMax:F2}) ")
-                    + Invariant($"| {Mebibytes(row.PeakBytes)} ({Mebibytes(row.PeakBytesMin)} .. {Mebibytes(row.PeakBytesMax)}) | {row.Parameters:N0} | {row.Trained:N0} ")
+                    + Invariant($"| {Mebibytes(row.PeakBytes)} ({Mebibytes(row.PeakBytesMin)} .. {Mebibytes(row.PeakBytesMax)}) | {Mebibytes(row.EstimatedBytes)} | {row.Parameters:N0} | {row.Trained:N0} ")
                     + Invariant($"| {row.Ratios?.CpuSeconds:F3} | {row.Ratios?.WallSeconds:F3} | {row.Ratios?.PeakBytes:F3} |\n"));
             text.Append('\n');
             foreach (var row in size)
@@ -102,14 +103,14 @@ internal static class TrainingBench
     /// <summary>An arm's medians, with the least and the most.</summary>
     private sealed record Row(
         string Arm, string Size, double CpuSeconds, double CpuSecondsMin, double CpuSecondsMax, double WallSeconds, double WallSecondsMin, double WallSecondsMax,
-        long PeakBytes, long PeakBytesMin, long PeakBytesMax, long Parameters, long Trained, int Steps, int Processes, Ratios? Ratios = null)
+        long PeakBytes, long PeakBytesMin, long PeakBytesMax, long EstimatedBytes, long Parameters, long Trained, int Steps, int Processes, Ratios? Ratios = null)
     {
         public static Row Of(string arm, string size, IReadOnlyList<Measurement> made)
         {
             var (cpu, wall) = (Spread.Of(made.SelectMany(one => one.CpuSeconds)), Spread.Of(made.SelectMany(one => one.WallSeconds)));
             var peak = Spread.Of(made.Select(one => (double)one.PeakBytes));
             return new Row(arm, size, cpu.Median, cpu.Min, cpu.Max, wall.Median, wall.Min, wall.Max, (long)peak.Median, (long)peak.Min, (long)peak.Max,
-                made[0].Parameters, made[0].Trained, made.Sum(one => one.CpuSeconds.Count), made.Count);
+                made[0].EstimatedBytes, made[0].Parameters, made[0].Trained, made.Sum(one => one.CpuSeconds.Count), made.Count);
         }
     }
 

@@ -24,8 +24,9 @@ internal sealed record Workload(Activity Activity, string Arm, ModelSize Size, i
 /// <param name="CpuSeconds">Processor time of each step, or video, over all threads.</param>
 /// <param name="WallSeconds">Time that each took.</param>
 /// <param name="PeakBytes">Most resident memory, beyond that before the model was made.</param>
+/// <param name="EstimatedBytes">What the trainer said that training would take.</param>
 /// <param name="Parameters">Of the U-Net.</param>
 /// <param name="Trained">Of these.</param>
 /// <param name="Threads">That torch computed with.</param>
 internal sealed record Measurement(
-    IReadOnlyList<double> CpuSeconds, IReadOnlyList<double> WallSeconds, long PeakBytes, long Parameters, long Trained, int Threads);
+    IReadOnlyList<double> CpuSeconds, IReadOnlyList<double> WallSeconds, long PeakBytes, long EstimatedBytes, long Parameters, long Trained, int Threads);

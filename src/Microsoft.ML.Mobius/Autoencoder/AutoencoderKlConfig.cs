@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Count = Microsoft.ML.Mobius.Layers.ParameterCount;
 
 namespace Microsoft.ML.Mobius.Autoencoder;
 
@@ -21,4 +22,23 @@ internal sealed record AutoencoderKlConfig
 
     /// <summary>Pixels per latent along each side: a halving between every two levels.</summary>
     [JsonIgnore] public int Factor => 1 << (BlockOutChannels.Count - 1);
+
+    /// <summary>Parameters of such an autoencoder.</summary>
+    public long ParameterCount()
+    {
+        int first = BlockOutChannels[0], last = BlockOutChannels[^1];
+        long count = Count.Convolution(InChannels, first, 9) + Count.Norm(last) + Count.Convolution(last, 2 * LatentChannels, 9)
+            + Count.Convolution(2 * LatentChannels, 2 * LatentChannels, 1) + Count.Convolution(LatentChannels, LatentChannels, 1)
+            + Count.Convolution(LatentChannels, last, 9) + Count.Norm(first) + Count.Convolution(first, OutChannels, 9)
+            + 2 * (2 * Count.Resnet(last, last, null) + Count.Norm(last) + 4 * Count.Linear(last, last));
+        for (int k = 0; k < BlockOutChannels.Count; k++)
+        {
+            int width = BlockOutChannels[k], outer = BlockOutChannels[Math.Max(k - 1, 0)], inner = BlockOutChannels[Math.Min(k + 1, BlockOutChannels.Count - 1)];
+            count += Count.Resnet(outer, width, null) + (LayersPerBlock - 1) * Count.Resnet(width, width, null)       // the encoder's
+                + Count.Resnet(inner, width, null) + LayersPerBlock * Count.Resnet(width, width, null)                // the decoder's
+                + (k < BlockOutChannels.Count - 1 ? Count.Convolution(width, width, 9) : 0)                           // halving
+                + (k > 0 ? Count.Convolution(width, width, 9) : 0);                                                   // doubling
+        }
+        return count;
+    }
 }

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text.Json;
 using Microsoft.ML.Mobius.Autoencoder;
+using Microsoft.ML.Mobius.Text;
 using Microsoft.ML.Mobius.UNet;
 
 namespace Microsoft.ML.Mobius.Models;
@@ -16,6 +17,9 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
     /// <summary>Frames per clip that it was trained with; for an image model, the usual number.</summary>
     public int FrameCount { get; init; } = 8;
 
+    /// <summary>Finds out what its parts are made of; unless a cheaper way is given, by opening it.</summary>
+    public Func<ModelArchitecture> Architecture { get; init; } = () => ModelArchitecture.Of(Open());
+
     /// <summary>The U-Net whose temporal half it brings; null of an image model.</summary>
     public UNetConfig? Video { get; init; }
 
@@ -23,9 +27,20 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
     /// <exception cref="InvalidDataException">This build of the assembly carries none.</exception>
     public static PretrainedModel Embedded()
     {
-        using var config = Assembly.GetExecutingAssembly().GetManifestResourceStream("Base/vae/config.json")
-            ?? throw new InvalidDataException("This build carries no base model: Base/vae/config.json is missing.");
-        return new PretrainedModel(JsonSerializer.Deserialize<AutoencoderKlConfig>(config)!.Factor, TextToImageModel.Embedded);
+        static string Config(string part)
+        {
+            using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream($"Base/{part}/config.json")
+                ?? throw new InvalidDataException($"This build carries no base model: Base/{part}/config.json is missing.");
+            using var reader = new StreamReader(stream);
+            return reader.ReadToEnd();
+        }
+
+        var autoencoder = JsonSerializer.Deserialize<AutoencoderKlConfig>(Config("vae"))!;
+        return new PretrainedModel(autoencoder.Factor, TextToImageModel.Embedded)
+        {
+            Architecture = () => new ModelArchitecture(
+                ClipTextConfig.Parse(Config("text_encoder")), autoencoder, JsonSerializer.Deserialize<UNetConfig>(Config("unet"))!),
+        };
     }
 
     /// <summary>One on disk; see <see cref="ModelSource.Open"/>.</summary>
@@ -35,7 +50,21 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
         int factor = source.Autoencoder.Factor;
         return new PretrainedModel(factor, () => TextToImageModel.Open(source))
         {
+            Architecture = () => new ModelArchitecture(source.TextEncoder, source.Autoencoder, source.UNet),
             Side = (source.UNet.SampleSize ?? 64) * factor, FrameCount = source.FrameCount ?? 8, Video = source.HasTemporal ? source.UNet : null,
         };
+    }
+}
+
+/// <summary>What the parts of an image model are made of.</summary>
+internal sealed record ModelArchitecture(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet)
+{
+    /// <summary>That of a model, which is disposed.</summary>
+    public static ModelArchitecture Of(TextToImageModel model)
+    {
+        using (model.TextEncoder)
+        using (model.Autoencoder)
+        using (model.UNet)
+            return new ModelArchitecture(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNetConfig);
     }
 }

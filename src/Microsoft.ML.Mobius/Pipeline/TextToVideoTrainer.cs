@@ -103,6 +103,30 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         }
     }
 
+    /// <summary>
+    /// The memory that training will take with these options: that of the device where the MLContext names a GPU, else that of the process beyond what it has now.
+    /// </summary>
+    /// <returns>The peak and its parts, counted from the model's configs: no weight is read.</returns>
+    /// <exception cref="IOException">A file of the options cannot be read.</exception>
+    /// <exception cref="InvalidDataException">A file of the options is damaged.</exception>
+    public MemoryEstimate EstimateMemory()
+    {
+        using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
+        var parts = _base.Architecture();
+        var config = _options.Architecture(parts.UNet);
+        return Estimate(parts with { UNet = motion is null ? config : config with { Motion = motion.Config } });
+    }
+
+    /// <summary>The same for a model whose U-Net is the video model's.</summary>
+    private MemoryEstimate Estimate(ModelArchitecture model)
+    {
+        var unet = new TrainingFootprint(model.UNet, _options.BatchSize, _options.FrameCount!.Value,
+            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings);
+        long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
+        return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.Activations,
+            unet.Peak(earlier), _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
+    }
+
     /// <summary>The columns that the transformer will give for such an input.</summary>
     /// <param name="inputSchema">The input's columns.</param>
     /// <returns>The input's columns and the video column.</returns>
@@ -136,6 +160,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     {
         using var data = new TrainingData(model);
         ReadClips(data, model, input, channel);
+        channel.Info($"Training takes {Estimate(new(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config))}.");
 
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
             : _options.SamplePrompts;

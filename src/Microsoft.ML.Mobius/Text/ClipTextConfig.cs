@@ -77,6 +77,11 @@ internal sealed record ClipTextConfig
             throw new ArgumentException($"layer_norm_eps is {LayerNormEps}; expected a number above 0.");
     }
 
+    /// <summary>Parameters of such an encoder.</summary>
+    public long ParameterCount() => (VocabSize + MaxPositionEmbeddings) * (long)HiddenSize + Layers.ParameterCount.Norm(HiddenSize)
+        + NumHiddenLayers * (2 * Layers.ParameterCount.Norm(HiddenSize) + 4 * Layers.ParameterCount.Linear(HiddenSize, HiddenSize)
+            + Layers.ParameterCount.Linear(HiddenSize, IntermediateSize) + Layers.ParameterCount.Linear(IntermediateSize, HiddenSize));
+
     private static void Positive(int value, string name)
     {
         if (value < 1)

@@ -1,0 +1,151 @@
+using Microsoft.ML.Mobius.Layers;
+
+namespace Microsoft.ML.Mobius.UNet;
+
+/// <summary>What training a video U-Net takes in memory, counted layer by layer along its plan; no tensor is made.</summary>
+/// <remarks>
+/// A layer's forward pass leaves two kinds of values. Some libtorch saves for the backward pass and frees as that goes by: the inputs of convolutions, norms
+/// and activations, queries, keys, values and results of attentions, and the inputs of linear layers that are trained. The others are results between
+/// the layers, which stay for the whole step. Numbers below are in units of one such result, [B·F, C, h, w].
+/// </remarks>
+internal sealed class TrainingFootprint
+{
+    /// <summary>TC: of each of its four convolutions the input, its norm and the SiLU of that.</summary>
+    private const int SavedByConvolutions = 12;
+
+    /// <summary>
+    /// Inside TA: the three norms' inputs and results, queries, keys, values and results of two attentions, the feed-forward's 8 + 4 + 4, and the result.
+    /// </summary>
+    private const int SavedByTrainedBlock = 3 + 3 + 8 + 16 + 1;
+
+    /// <summary>Inside SA, whose linear layers are frozen and save no inputs; of the attention over the text, queries and results (the rest is small).</summary>
+    private const int SavedByFrozenBlock = 3 + 4 + 2 + 12;
+
+    /// <summary>Gradients on their way through a feed-forward and around it.</summary>
+    private const int PassingThroughTransformer = 20, PassingThroughConvolutions = 4;
+
+    private readonly UNetConfig _config;
+    private readonly List<Layer> _layers = [];
+    private readonly long _values, _textValues;
+
+    /// <param name="config">Layout and widths.</param>
+    /// <param name="batch">B.</param>
+    /// <param name="frames">F.</param>
+    /// <param name="height">h, of the latents.</param>
+    /// <param name="width">w, of the latents.</param>
+    /// <param name="tokens">N, of the text.</param>
+    public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens)
+    {
+        (_config, _values, _textValues) = (config, batch * frames * height * width, batch * tokens);
+        var plan = new UNetPlan(config);
+        bool stream = config.Layout == UNetLayout.StreamParallel;
+        int first = config.BlockOutChannels[0], firstOfU = config.TemporalChannels(first);
+
+        Add(frozen: ParameterCount.Convolution(config.InChannels, first, 9) + ParameterCount.Linear(first, config.TimeChannels)
+            + ParameterCount.Linear(config.TimeChannels, config.TimeChannels), held: Values(first, 0));
+        if (stream && firstOfU != first)
+            Add(trained: ParameterCount.Convolution(first, firstOfU, 1), held: Values(firstOfU, 0));
+        else if (!stream && config.Motion is null)
+        {
+            int inner = 8 * (first / config.Heads(0));
+            Add(trained: ParameterCount.Transformer(first, inner, inner), saved: TemporalTransformer(first, inner, 0), held: Values(first, 0),
+                passing: PassingThroughTransformer * Values(inner, 0));
+        }
+        for (int k = 0; k < plan.Down.Count; k++)
+            AddLevel(plan.Down[k], k);
+        AddLevel(plan.Mid, plan.Down.Count - 1);
+        for (int k = 0; k < plan.Up.Count; k++)
+            AddLevel(plan.Up[k], plan.Up.Count - 1 - k);
+
+        long head = ParameterCount.Norm(first) + ParameterCount.Convolution(first, config.OutChannels, 9);
+        if (stream)
+            Add(frozen: head, trained: ParameterCount.Convolution(first + firstOfU, first, 1) + head,
+                held: Values(first + firstOfU, 0) + 3 * Values(first, 0), passing: 3 * Values(first, 0));
+        else
+            Add(frozen: head, held: 2 * Values(first, 0), passing: 2 * Values(first, 0));
+    }
+
+    /// <summary>Parameters of the spatial half.</summary>
+    public long Frozen => _layers.Sum(layer => layer.Frozen);
+
+    /// <summary>Parameters of the temporal half.</summary>
+    public long Trained => _layers.Sum(layer => layer.Trained);
+
+    /// <summary>Values that the forward pass leaves.</summary>
+    public long Activations => _layers.Sum(layer => layer.Saved + layer.Held);
+
+    /// <summary>The most values of a step beside weights and moments: somewhere on the way back, where the gradients of later layers are there.</summary>
+    /// <param name="gradientsBefore">Gradients that are there from the start, of earlier batches.</param>
+    public long Peak(long gradientsBefore = 0)
+    {
+        long held = _layers.Sum(layer => layer.Held), saved = _layers.Sum(layer => layer.Saved), gradients = gradientsBefore, peak = 0;
+        foreach (var layer in _layers.AsEnumerable().Reverse())
+        {
+            peak = Math.Max(peak, held + saved + gradients + layer.Passing);
+            saved -= layer.Saved;
+            gradients += layer.Trained;
+        }
+        return Math.Max(peak, held + gradients);
+    }
+
+    /// <summary>The layers of a level, which is the one of index <paramref name="depth"/> from the outside, or the middle block at the innermost.</summary>
+    private void AddLevel(LevelPlan level, int depth)
+    {
+        var layout = _config.Layout;
+        bool stream = layout == UNetLayout.StreamParallel;
+        int c = level.Channels, cu = _config.TemporalChannels(c);
+        long C(int channels) => Values(channels, depth);
+
+        for (int i = 0; i < level.InChannels.Count; i++)
+        {
+            int width = level.InChannels[i], widthOfU = _config.TemporalChannels(width);
+            bool attends = i < level.AttentionCount, entered = stream && !(level.IsMiddle && i > 0), joined = level.SkipChannels[i] > 0;
+
+            // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that.
+            long saved = stream ? 0 : 2 * C(width) + 3 * C(c) + (attends ? SavedBySpatialTransformer(c, depth) : 0);
+            Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels) + (attends ? ParameterCount.Transformer(c, c, _config.CrossAttentionDim) : 0),
+                saved: saved, held: C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
+                passing: stream ? 0 : C(c) * (attends ? PassingThroughTransformer : PassingThroughConvolutions));
+
+            // P, L and the sum, with [u; skip] before them.
+            if (entered)
+            {
+                bool projects = widthOfU != cu, lateral = _config.Lateral == Lateral.Convolution;
+                Add(trained: (projects ? ParameterCount.Convolution(widthOfU, cu, 1) : 0) + (lateral ? ParameterCount.Convolution(c, cu, 1) : 0),
+                    held: (joined ? C(widthOfU) : 0) + C(cu) * ((projects ? 1 : 0) + (lateral ? 1 : 0) + 1));
+            }
+
+            // TC and TA; in LayerParallel the sums, too.
+            bool summed = layout == UNetLayout.LayerParallel;
+            if (_config.Motion is null)
+                Add(trained: ParameterCount.TemporalConvolution(cu, summed ? width : null), saved: SavedByConvolutions * C(cu) + (summed ? 3 * C(width) : 0),
+                    held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu));
+            if (_config.Motion is { } motion ? !level.IsMiddle || (motion.Middle && i == 0) : attends)
+                Add(trained: ParameterCount.Transformer(cu, cu, _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : cu),
+                    saved: TemporalTransformer(cu, cu, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(cu));
+        }
+
+        if (level.Downsamples)
+            AddResampling(Values(1, depth + 1));
+        if (level.Upsamples)
+            AddResampling(2 * Values(1, depth - 1));                                       // what is interpolated, and its convolution
+
+        void AddResampling(long perChannel) => Add(frozen: ParameterCount.Convolution(c, c, 9), trained: stream ? ParameterCount.Convolution(cu, cu, 9) : 0,
+            held: perChannel * (c + (stream ? cu : 0)));
+    }
+
+    /// <summary>SA: the block, and where projections are convolutions, which save their inputs, those two.</summary>
+    private long SavedBySpatialTransformer(int channels, int depth)
+        => (SavedByFrozenBlock + (_config.HasLinearProjections ? 0 : 2)) * Values(channels, depth) + 2 * _textValues * channels;
+
+    /// <summary>TA: the norm's input in the order of its sums and the projection's in that of the frames, then the block.</summary>
+    private long TemporalTransformer(int channels, int inner, int depth) => 2 * Values(channels, depth) + SavedByTrainedBlock * Values(inner, depth);
+
+    /// <summary>B·F·C·h·w at a depth.</summary>
+    private long Values(int channels, int depth) => channels * Math.Max(1, _values >> (2 * depth));
+
+    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0) => _layers.Add(new Layer(frozen, trained, saved, held, passing));
+
+    /// <summary>Parameters, and values that its forward pass leaves and that pass by in its backward.</summary>
+    private readonly record struct Layer(long Frozen, long Trained, long Saved, long Held, long Passing);
+}

@@ -9,7 +9,8 @@ namespace Microsoft.ML.Mobius.Cli.Evaluation;
 /// </param>
 /// <param name="StaticShare">Their share of all pixels, 0 to 1.</param>
 /// <param name="Motion">
-/// Pixels per frame of the fastest twentieth of the 8x8 blocks that have any texture, by block matching within 6 pixels; mean over the frames.
+/// Pixels per frame of the fastest twentieth of the 8x8 blocks that have any texture, by block matching within 6 pixels; mean over the frames. A block that is
+/// not to be found again, as at the border, counts as one that stays.
 /// </param>
 internal readonly record struct PixelMeasures(double Flicker, double StaticShare, double Motion)
 {
@@ -80,10 +81,10 @@ internal readonly record struct PixelMeasures(double Flicker, double StaticShare
         return Math.Sqrt(Math.Max(0, squares / Count - sum / Count * (sum / Count)));
     }
 
-    /// <summary>How far the block is in the next frame; 0 unless it fits clearly better elsewhere.</summary>
+    /// <summary>How far the block went to the next frame; 0 unless it differs less than half as much there.</summary>
     private static double Shift(double[] from, double[] to, int x, int y, int height, int width)
     {
-        double here = Difference(0, 0), best = here - LeastGain, shift = 0;
+        double best = Math.Min(Difference(0, 0) / 2, Difference(0, 0) - LeastGain), shift = 0;
         for (int dy = -Reach; dy <= Reach; dy++)
             for (int dx = -Reach; dx <= Reach; dx++)
             {

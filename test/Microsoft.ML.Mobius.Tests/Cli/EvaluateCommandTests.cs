@@ -1,3 +1,5 @@
+using System.Text.Json.Nodes;
+
 namespace Microsoft.ML.Mobius.Tests.Cli;
 
 [TestClass]
@@ -26,7 +28,7 @@ public sealed class EvaluateCommandTests
             _tiny.ML.Model.Save(trained, null, _files.PathOf("b.zip"));
         }
 
-        var found = Run("--model", "a.zip", "--against", "b.zip", "--clips", clips, "--videos", "4");
+        var found = Run("a.zip", "b.zip", clips, videos: "4");
 
         var losses = found["loss"]!.AsArray();
         Assert.HasCount(11, losses);
@@ -44,7 +46,7 @@ public sealed class EvaluateCommandTests
             Assert.Contains(part, page);
         Assert.DoesNotContain("src=\"http", page);
 
-        var same = Run("--model", "a.zip", "--against", "a.zip", "--clips", clips, "--videos", "0");
+        var same = Run("a.zip", "a.zip", clips, videos: "0");
         Assert.AreEqual(0, same["loss"]![10]!["difference"]!.GetValue<double>());
         Assert.AreEqual(found["loss"]![10]!["loss"]!.GetValue<double>(), same["loss"]![10]!["loss"]!.GetValue<double>());
         Assert.IsNull(same["pixels"]);
@@ -54,8 +56,9 @@ public sealed class EvaluateCommandTests
     public void Run_OneClip_IsTooFew()
         => CommandRun.Of("evaluate", "--model", "m.zip", "--clips", Clips(1)).AssertFailed(1, "at least 2");
 
-    private System.Text.Json.Nodes.JsonObject Run(string _, string model, string __, string against, params string[] options) => CommandRun.Of(
-        ["evaluate", "--model", _files.PathOf(model), "--against", _files.PathOf(against), .. options, "--out", _files.PathOf("report"), "--json"]).Succeeded().Json;
+    private JsonObject Run(string model, string against, string clips, string videos) => CommandRun.Of(
+        "evaluate", "--model", _files.PathOf(model), "--against", _files.PathOf(against), "--clips", clips, "--videos", videos,
+        "--out", _files.PathOf("report"), "--json").Succeeded().Json;
 
     private string Clips(int count)
     {

@@ -46,7 +46,7 @@ public sealed class GenerateCommandTests
     [TestMethod]
     public void Run_Frames_WritesAFolderOfThem()
     {
-        Run("--prompt", "a fox", "--format", "frames").Succeeded();
+        Run("--prompt", "a fox", "--seed", "0", "--format", "frames").Succeeded();
         CollectionAssert.AreEqual(new[] { "000.png", "001.png" }, Directory.GetFiles(Path.Combine(Out, "a-fox-0")).Select(Path.GetFileName).Order().ToArray());
     }
 
@@ -79,7 +79,7 @@ public sealed class GenerateCommandTests
     [TestMethod]
     public void Run_NotATerminal_TellsInPlainLinesAndQuietlyNothing()
     {
-        var run = Run("--prompt", "a fox", "--format", "gif").Succeeded();
+        var run = Run("--prompt", "a fox", "--seed", "0", "--format", "gif").Succeeded();
         Assert.Contains("Generating 50%", run.Error);
         Assert.Contains("ETA", run.Error);
         Assert.DoesNotContain("\u001b", run.Error + run.Output);
@@ -91,7 +91,8 @@ public sealed class GenerateCommandTests
     [TestMethod]
     public void Run_Interrupted_LeavesWhatIsWholeAndEndsWith130()
     {
-        var run = CommandRun.Until("video 2/", "generate", "--model", Zip, "--out", Out, "--prompt", "a fox", "--videos-per-prompt", "3", "--format", "gif", "--steps", "8");
+        var run = CommandRun.Until("video 2/", "generate", "--model", Zip, "--out", Out, "--prompt", "a fox", "--seed", "0", "--videos-per-prompt", "3", "--format", "gif",
+            "--steps", "8");
         Assert.AreEqual(130, run.ExitCode);
         Assert.Contains("Interrupted. 1 of 3 videos are written", run.Error);
         CollectionAssert.AreEqual(new[] { "a-fox-0.gif" }, Left());

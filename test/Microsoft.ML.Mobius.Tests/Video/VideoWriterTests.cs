@@ -154,6 +154,11 @@ public sealed class VideoWriterTests
 
     private static (int Width, int Height) Size(string path)
     {
+        if (path.EndsWith(".webp", StringComparison.Ordinal))           // which ffprobe does not know
+        {
+            using var codec = SkiaSharp.SKCodec.Create(path);
+            return (codec.Info.Width, codec.Info.Height);
+        }
         using var process = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(
             "ffprobe", ["-v", "error", "-show_entries", "stream=width,height", "-of", "csv=p=0", path]) { RedirectStandardOutput = true })!;
         var parts = process.StandardOutput.ReadToEnd().Trim().Split(',');

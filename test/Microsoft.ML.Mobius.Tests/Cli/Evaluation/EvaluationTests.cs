@@ -6,6 +6,8 @@ namespace Microsoft.ML.Mobius.Tests.Cli.Evaluation;
 [TestClass]
 public sealed class EvaluationTests
 {
+    private static readonly byte[] s_grain = Grain();
+
     [TestMethod]
     public void Interval_OfManyNormalDraws_IsThatOfTheirMean()
     {
@@ -22,9 +24,9 @@ public sealed class EvaluationTests
     [TestMethod]
     public void PixelMeasures_PatternThatMoves_TellsItsSpeed()
     {
-        var measures = PixelMeasures.Of(Clip((x, y, k) => Texture(x - 3 * k, y + 2 * k)));
+        var measures = PixelMeasures.Of(Clip((x, y, k) => Grain(x - 3 * k, y + 2 * k)));
         Assert.AreEqual(Math.Sqrt(13), measures.Motion, 1e-9);
-        Assert.AreEqual(0, PixelMeasures.Of(Clip((x, y, _) => Texture(x, y))).Motion);
+        Assert.AreEqual(0, PixelMeasures.Of(Clip((x, y, _) => Grain(x, y))).Motion);
         Assert.AreEqual(0, PixelMeasures.Of(Clip((_, _, k) => 10 * k)).Motion, "nothing has any texture");
     }
 
@@ -43,7 +45,7 @@ public sealed class EvaluationTests
     [TestMethod]
     public void Distance_OfGaussians_IsTheFormula()
     {
-        // Two points at 0 and 2a have mean a and variance 2 a²: the distance is (a - b)² + 2 (a - b)² in each of two independent directions.
+        // In each of two independent directions the mean is a and the variance 4/3 a²: Fréchet's distance is (1 + 4/3) (a - b)² there.
         double[][] Rows(double a) => [[0, 0], [2 * a, 0], [0, 2 * a], [2 * a, 2 * a]];
         const double Variance = 4.0 / 3;
         Assert.AreEqual(2 * (1 + Variance), RandomFeatures.Distance(Rows(2), Rows(1)), 1e-9);
@@ -74,7 +76,16 @@ public sealed class EvaluationTests
     }
 
     // No two blocks are alike.
+    private static int Grain(int x, int y) => s_grain[(x + 64) * 128 + y + 64];
+
     private static int Texture(int x, int y) => (int)(128 + 60 * Math.Sin(0.9 * x + 0.05 * x * x) + 60 * Math.Cos(0.7 * y + 0.04 * y * y + 0.3 * x));
+
+    private static byte[] Grain()
+    {
+        var grain = new byte[128 * 128];
+        new Random(3).NextBytes(grain);
+        return grain;
+    }
 
     private static double Normal(Random random) => Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
 }

@@ -13,6 +13,9 @@ namespace Microsoft.ML.Mobius.Training;
 /// <param name="Pixels">Tells the clip's frames from others: a hash of them and their number and size.</param>
 internal sealed record ClipLatents(Tensor Mean, Tensor Deviation, string Pixels) : IDisposable
 {
+    /// <summary>Of a long clip; their activations are the peak of memory.</summary>
+    private const int FramesAtOnce = 32;
+
     /// <summary>Encodes a clip.</summary>
     /// <exception cref="InvalidDataException">Its latents are not finite.</exception>
     public static ClipLatents Of(TextToVideoModel model, VideoClip clip)
@@ -21,7 +24,8 @@ internal sealed record ClipLatents(Tensor Mean, Tensor Deviation, string Pixels)
         using var _ = no_grad();
         var frames = tensor(clip.Pixels.Span.ToArray(), device: model.Device).reshape(clip.FrameCount, clip.Height, clip.Width, 3)
             .permute(0, 3, 1, 2).to(ScalarType.Float32).div(127.5).sub(1).contiguous();   // [F, 3, H, W] in [-1, 1]
-        var (mean, logVariance) = model.Autoencoder.Posterior(frames);
+        var parts = frames.split(FramesAtOnce).Select(part => Posterior(model, part)).ToList();
+        var (mean, logVariance) = (cat([.. parts.Select(part => part.Mean)]), cat([.. parts.Select(part => part.LogVariance)]));
         if (!(mean.isfinite().all() & logVariance.isfinite().all()).item<bool>())
             throw new InvalidDataException($"The autoencoder makes latents that are not finite of {clip}{(clip.Source is { } file ? $" of '{file}'" : "")}.");
         double scale = model.Autoencoder.Config().ScalingFactor;
@@ -37,6 +41,13 @@ internal sealed record ClipLatents(Tensor Mean, Tensor Deviation, string Pixels)
         hash.AppendData(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{clip.FrameCount} {clip.Height} {clip.Width} ")));
         hash.AppendData(clip.Pixels.Span);
         return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private static (Tensor Mean, Tensor LogVariance) Posterior(TextToVideoModel model, Tensor frames)
+    {
+        using var scope = NewDisposeScope();
+        var (mean, logVariance) = model.Autoencoder.Posterior(frames);
+        return (mean.MoveToOuterDisposeScope(), logVariance.MoveToOuterDisposeScope());
     }
 
     public void Dispose()

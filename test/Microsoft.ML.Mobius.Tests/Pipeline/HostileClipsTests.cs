@@ -8,7 +8,7 @@ namespace Microsoft.ML.Mobius.Tests.Pipeline;
 [TestClass]
 public sealed class HostileClipsTests
 {
-    private const string Red = "-f lavfi -i color=red:s=48x32:r=25:d=1";
+    private const string Red = "-f lavfi -i color=red:s=48x32:r=25:d=0.4";
 
     private static readonly string[] s_odd =
         ["variable rate", "odd sides", "one frame", "picture", "alpha", "10 bits", "rotated", "gif named mp4", "webm named png", "sound beside"];
@@ -72,7 +72,9 @@ public sealed class HostileClipsTests
             case "picture": return Encode($"-frames:v 1 {number}.jpg");
             case "alpha": return _videos.RedBoxOnNothing($"-c:v apng -f apng {number}.png");
             case "10 bits": return Encode($"-c:v ffv1 -pix_fmt yuv420p10le {number}.mkv");
-            case "rotated": return Encode($"-metadata:s:v:0 rotate=90 {number}.mp4");
+            case "rotated":
+                Encode($"{number}.flat.mp4");
+                return _videos.Make($"-i {number}.flat.mp4 -c copy -metadata:s:v rotate=90 {number}.mp4");
             case "gif named mp4": return Renamed(Encode($"{number}.gif"), ".mp4");
             case "webm named png": return Renamed(Encode($"{webm} {number}.webm"), ".png");
             case "sound beside": return _videos.Make($"-f lavfi -i sine=d=1 {Red} {number}.mp4");

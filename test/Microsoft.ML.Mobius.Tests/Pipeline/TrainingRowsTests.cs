@@ -213,6 +213,25 @@ public sealed class TrainingRowsTests
         CollectionAssert.AreNotEqual(Left(true), Left(false));
     }
 
+    [TestMethod, TestCategory("Heavy")]
+    public void Read_TenClipsOfSixHundredFrames_TakesLittleMemory()
+    {
+        string path = _videos.Make("-f lavfi -i testsrc=s=64x64:r=25:d=24 -c:v libx264 -preset ultrafast l.mp4");
+        using var rows = Rows(options => (options.FrameCount, options.Height, options.Width, options.FrameRate) = (600, 64, 64, 25));
+        rows.Read(Row(path));
+        long before = Memory.Resident(), most = 0;
+        using var stop = new CancellationTokenSource();
+        var watching = Task.Run(() =>
+        {
+            while (!stop.Token.WaitHandle.WaitOne(5))
+                most = Math.Max(most, Environment.WorkingSet);
+        });
+        Assert.HasCount(10, rows.Read([.. Enumerable.Repeat(path, 10).Select(Row)]));
+        stop.Cancel();
+        watching.Wait();
+        Assert.IsTrue(most - before < 200L << 20, $"{(most - before) >> 20} MiB");
+    }
+
     private TinyRows Rows(Action<TextToVideoTrainer.Options> change) => new(_tiny, options =>
     {
         options.ClipColumnName = "Path";

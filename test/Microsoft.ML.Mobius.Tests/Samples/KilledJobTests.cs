@@ -84,6 +84,7 @@ public sealed class KilledJobTests
     [
         "fit", "--clips", clips, "--frames", "2", "--steps", $"{steps}", "--out", _files.PathOf(run),
         "--checkpoints", _files.PathOf(run, "checkpoints"), "--checkpoint-every", $"{every}", "--resume",
+        "--cache", _files.PathOf(run, "cache"),
     ];
 
     private string Clips()

@@ -38,6 +38,18 @@ public sealed class TrainingDataTests
     }
 
     [TestMethod]
+    public void Add_LongClip_IsEncodedInPartsOfTheSameLatents()
+    {
+        using var model = Tiny.Video();
+        var clip = SmallVideos.Gradient(70, 16, 16);
+        using var whole = ClipLatents.Of(model, clip);
+        using var end = ClipLatents.Of(model, clip.Window(40, 30, ShortClip.Hold));
+        using var scope = NewDisposeScope();
+        CollectionAssert.AreEqual(new long[] { 4, 70, 8, 8 }, whole.Mean.shape);
+        Assert.IsTrue(Close.Apart(whole.Mean[.., 40..], end.Mean) < 1e-4);
+    }
+
+    [TestMethod]
     public void Hash_OtherCaptionsPixelsOrOrder_IsAnother()
     {
         using var model = Tiny.Video();

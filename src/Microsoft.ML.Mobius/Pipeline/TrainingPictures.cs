@@ -44,7 +44,7 @@ internal sealed class TrainingPictures(
         var rows = new List<ContactSheetRow>();
         foreach (var (i, prompt) in prompts.Index())
         {
-            var clip = _sampler.Generate(prompt, generation.NegativePrompt, generation.Settings, generation.SeedOf(prompt), (_, _) => checkAlive());
+            var clip = _sampler.Generate(prompt, generation.NegativePrompt, generation.Settings, generation.SeedOf(prompt), _ => checkAlive());
             VideoWriter.Write($"{at}-{i + 1}-{NameOf(prompt)}.mp4", clip);
             rows.Add(new ContactSheetRow(prompt, clip));
         }

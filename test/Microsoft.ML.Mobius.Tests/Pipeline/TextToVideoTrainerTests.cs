@@ -219,6 +219,7 @@ public sealed class TextToVideoTrainerTests
             (options.CaptionDropout, options.MaxGradientNorm, options.HeldOutFraction, options.EvaluateEvery) = (1.5, 0, 1, -1);
             (options.SamplingSteps, options.Sampler, options.GuidanceScale, options.GuidanceRescale) = (0, (SamplerKind)99, double.NaN, 1.5);
             (options.GradientAccumulationSteps, options.LearningRateSchedule, options.OffsetNoise, options.EmaDecay) = (0, (LearningRateSchedule)9, -1, 1);
+            options.SpatialFrameChunk = -1;
             (options.InputPerturbation, options.NonFiniteStep, options.TensorBoardFolder) = (2, (NonFiniteStep)9, "");
             options.Loras = [new LoraSource("nowhere.safetensors"), null!];
             (options.CheckpointFolder, options.CheckpointEvery, options.CheckpointMinutes, options.CheckpointsKept) = (" ", -1, double.NaN, 0);
@@ -229,7 +230,7 @@ public sealed class TextToVideoTrainerTests
             "FrameCount", "Height is 18", "multiple of 4", "16 and 20", "Width is 0", "FrameRate", "BatchSize", "LearningRate", "WeightDecay",
             "WarmupSteps", "CaptionDropout", "MaxGradientNorm", "HeldOutFraction", "EvaluateEvery", "SamplingSteps", "Sampler is 99", "GuidanceScale",
             "GuidanceRescale",
-            "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay",
+            "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay", "SpatialFrameChunk",
             "InputPerturbation", "NonFiniteStep", "TensorBoardFolder", "Loras",
             "CheckpointFolder", "CheckpointEvery", "CheckpointMinutes", "CheckpointsKept",
         })

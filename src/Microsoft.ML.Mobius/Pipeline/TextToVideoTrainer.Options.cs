@@ -204,7 +204,8 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// Whether a step keeps of the trained layers what goes from one to the next alone and computes each layer once more on the way back (activation
-        /// checkpointing, arXiv 1604.06174); the default is false. The result is the same, to the bit: far less memory, for one more forward pass of these layers.
+        /// checkpointing, arXiv 1604.06174); the default is false. Far less memory, for one more forward pass of these layers. In StreamParallel the result is the
+        /// same, to the bit; in the other layouts, where it holds for the frozen layers, too, it differs by rounding at most.
         /// </summary>
         public bool RecomputeActivations { get; set; }
 

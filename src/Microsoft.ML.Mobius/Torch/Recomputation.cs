@@ -4,7 +4,8 @@ namespace Microsoft.ML.Mobius.Torch;
 
 /// <summary>
 /// Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a network is computed part by part and not recorded; only what goes from part to part is
-/// kept. On the way back each part is computed once more, and recorded this time. The gradients are the same, to the bit.
+/// kept. On the way back each part is computed once more, and recorded this time. The gradients are the same: to the bit, where no part uses a result twice, or
+/// else but for the order in which three and more are summed.
 /// </summary>
 /// <remarks>
 /// A list of parts instead of an autograd function that recomputes: an exception in such a function, called back from native code, would end the process.

@@ -54,6 +54,64 @@ public sealed class TrainingLoopTests
     }
 
     [TestMethod]
+    public void Run_RecomputedOnCompactWeights_GivesTheSameHistoryBitForBit()
+    {
+        var (usual, frozen) = History(ThreeSteps);
+        var (lean, same) = History(ThreeSteps with { RecomputeActivations = true, CompactSpatialWeights = true });
+        CollectionAssert.AreEqual(usual.Losses.ToArray(), lean.Losses.ToArray());
+        CollectionAssert.AreEqual(usual.HeldOut.ToArray(), lean.HeldOut.ToArray());
+        Assert.AreEqual(frozen, same, "The frozen weights have changed.");
+
+        (TrainingHistory, double) History(TrainingSettings settings)
+        {
+            using var model = Tiny.Video();
+            using var scope = NewDisposeScope();
+            using (no_grad())
+                foreach (var parameter in model.UNet.Spatial.parameters())
+                    parameter.copy_(parameter.to(ScalarType.Float16));
+            using var data = Tiny.Clips(model);
+            var history = TrainingLoop.Run(model, data, settings);
+            Assert.IsFalse(model.UNet.RecomputeActivations);
+            return (history, model.UNet.Spatial.parameters().Sum(parameter => parameter.detach().sum().item<float>()));
+        }
+    }
+
+    [TestMethod]
+    public void Run_SpatialFrameChunk_GivesTheSameHistory()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        using var other = Tiny.Video();
+        var usual = TrainingLoop.Run(model, data, ThreeSteps);
+        var inChunks = TrainingLoop.Run(other, data, ThreeSteps with { SpatialFrameChunk = 2 });
+        foreach (var (expected, actual) in usual.Losses.Concat(usual.HeldOut).Zip(inChunks.Losses.Concat(inChunks.HeldOut)))
+            Assert.AreEqual(expected.Loss, actual.Loss, 1e-5);
+        Assert.AreEqual(0, other.UNet.SpatialFrameChunk);
+    }
+
+    [TestMethod]
+    public void Advance_ManyParameters_IsOneAdamWOverAllBitForBit()
+    {
+        using var scope = NewDisposeScope();
+        using var model = Tiny.Video();
+        using var twin = Tiny.Video();
+        var (mine, theirs) = (model.UNet.Temporal.parameters().ToList(), twin.UNet.Temporal.parameters().ToList());
+        using var state = new TrainingState(model.UNet.Temporal, ThreeSteps);
+        using var optimizer = optim.AdamW(theirs, lr: ThreeSteps.LearningRate, weight_decay: ThreeSteps.WeightDecay);
+        for (int step = 0; step < 3; step++)
+        {
+            foreach (var (one, other) in mine.Zip(theirs))
+            {
+                one.grad = randn(one.shape);
+                other.grad = one.grad.clone();
+            }
+            state.Advance(0, ThreeSteps.LearningRate);
+            optimizer.step();
+        }
+        Assert.IsTrue(mine.Zip(theirs).All(pair => pair.First.equal(pair.Second).all().item<bool>()));
+    }
+
+    [TestMethod]
     public void Run_ManySteps_LowersTheLoss()
     {
         using var model = Tiny.Video();

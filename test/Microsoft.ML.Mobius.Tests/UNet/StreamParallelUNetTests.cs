@@ -61,4 +61,110 @@ public sealed class StreamParallelUNetTests
         for (int i = 0; i < 2; i++)
             Close.Assert(unet.call(z[i..(i + 1)], t[i..(i + 1)], text[i..(i + 1)]), both[i..(i + 1)], 1e-4, $"clip {i}");
     }
+
+    [TestMethod]
+    [DataRow(Lateral.Identity, true)]
+    [DataRow(Lateral.Convolution, false)]
+    public void Forward_Recorded_KeepsNothingOfTheSpatialStreamButForLaterals(Lateral lateral, bool keepsNothing)
+    {
+        using var scope = NewDisposeScope();
+        using var unet = Trained(Tiny.UNet with { Lateral = lateral });
+        var (z, t, text) = (randn([2, 4, 3, 8, 8]), tensor([3L, 900L]), randn([2, 5, 16]));
+        var ofS = new List<Tensor>();
+        foreach (var (_, module) in unet.Spatial.named_modules())
+            if (module is nn.Module<Tensor, Tensor> layer)
+                layer.register_forward_hook((_, _, y) => See(y));
+            else if (module is nn.Module<Tensor, Tensor?, Tensor> block)
+                block.register_forward_hook((_, _, _, y) => See(y));
+            else if (module is nn.Module<Tensor, Tensor, Tensor> transformer)
+                transformer.register_forward_hook((_, _, _, y) => See(y));
+        Tensor See(Tensor y)
+        {
+            ofS.Add(y.alias().DetachFromDisposeScope());
+            return y;
+        }
+
+        var loss = unet.call(z, t, text).square().mean();
+
+        // What was kept for the way back may not be changed: libtorch would say so.
+        Assert.IsTrue(ofS.Count > 20 && ofS.All(s => !s.requires_grad), "The graph holds the spatial stream.");
+        foreach (var s in ofS)
+            s.zero_();
+        if (keepsNothing)
+            loss.backward();
+        else
+            Assert.Contains("modified by an inplace operation", Assert.Throws<Exception>(loss.backward).Message);
+        ofS.ForEach(s => s.Dispose());
+    }
+
+    [TestMethod]
+    [DataRow(1)]
+    [DataRow(2)]
+    [DataRow(3)]
+    [DataRow(5)]
+    public void Backward_SpatialFramesInChunks_GivesTheSameGradients(int chunk)
+    {
+        using var scope = NewDisposeScope();
+        using var unet = Trained(Tiny.UNet with { TemporalText = true });
+        var (z, t, text) = (randn([2, 4, 3, 9, 7]), tensor([3L, 900L]), randn([2, 5, 16]));
+        var (loss, gradients) = Gradients(unet, z, t, text);
+        unet.SpatialFrameChunk = chunk;
+        var (lossInChunks, inChunks) = Gradients(unet, z, t, text);
+        Assert.AreEqual(loss, lossInChunks, 1e-6 * loss);
+        foreach (var (name, gradient) in gradients)
+            Close.AssertRelative(gradient, inChunks[name], 1e-5, name);
+        Assert.IsTrue(Norm(gradients.Keys.ToDictionary(name => name, name => gradients[name] - inChunks[name])) < 1e-6 * Norm(gradients));
+    }
+
+    [TestMethod]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity)]
+    [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution)]
+    [DataRow(UNetLayout.Serial, 1, Lateral.Convolution)]
+    [DataRow(UNetLayout.LayerParallel, 1, Lateral.Convolution)]
+    public void Backward_Recomputed_GivesTheSameGradients(UNetLayout layout, int divisor, Lateral lateral)
+    {
+        using var scope = NewDisposeScope();
+        using var unet = Trained(Tiny.UNet with { Layout = layout, TemporalWidthDivisor = divisor, Lateral = lateral, FramePositions = true });
+        var (z, t, text) = (randn([2, 4, 3, 9, 7]), tensor([3L, 900L]), randn([2, 5, 16]));
+        var (loss, gradients) = Gradients(unet, z, t, text);
+        unet.RecomputeActivations = true;
+        long before = Tensor.TotalCount;
+        var (lossAgain, again) = Gradients(unet, z, t, text);
+        Assert.AreEqual(before + 2 * gradients.Count, Tensor.TotalCount, "A tensor leaks.");        // a gradient and its copy
+        Assert.AreEqual(loss, lossAgain);
+        if (layout == UNetLayout.StreamParallel)
+            foreach (var (name, gradient) in gradients)
+                Assert.IsTrue(gradient.equal(again[name]).all().item<bool>(), name);
+        Assert.IsTrue(Norm(gradients.Keys.ToDictionary(name => name, name => gradients[name] - again[name])) < 1e-6 * Norm(gradients));
+        Assert.IsTrue(gradients.Values.Count(gradient => gradient.abs().sum().item<float>() > 0) > 0.9 * gradients.Count);
+    }
+
+    /// <summary>A network all of whose trained weights are random, so that all have gradients.</summary>
+    private static VideoUNet Trained(UNetConfig config)
+    {
+        random.manual_seed(1);
+        var unet = VideoUNet.Around(Tiny.Spatial(config), config);
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        foreach (var parameter in unet.Temporal.parameters())
+            parameter.add_(randn_like(parameter) * 0.05);
+        return unet;
+    }
+
+    private static (float Loss, Dictionary<string, Tensor> Gradients) Gradients(VideoUNet unet, Tensor z, Tensor t, Tensor text)
+    {
+        float loss = 0;
+        foreach (var parameter in unet.Temporal.parameters())
+            parameter.grad = null;
+        unet.Backward(z, t, text, predicted =>
+        {
+            var squares = predicted.square().mean();
+            loss = squares.item<float>();
+            return squares;
+        });
+        return (loss, unet.Temporal.named_parameters().ToDictionary(p => p.name, p => p.parameter.grad!.clone()));
+    }
+
+    private static double Norm(Dictionary<string, Tensor> tensors) => Math.Sqrt(tensors.Values.Sum(tensor => tensor.square().sum().item<float>()));
 }

@@ -1,0 +1,76 @@
+using Microsoft.ML.Mobius.UNet;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Tests.UNet;
+
+[TestClass]
+public sealed class TrainingFootprintTests
+{
+    [TestMethod]
+    [DataRow(UNetLayout.Serial, 1, Lateral.Convolution, false)]
+    [DataRow(UNetLayout.LayerParallel, 1, Lateral.Convolution, true)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution, false)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity, true)]
+    [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, true)]
+    public void Parameters_AreThoseOfTheNetwork(UNetLayout layout, int divisor, Lateral lateral, bool told)
+    {
+        var config = Tiny.UNet with
+        {
+            Layout = layout, TemporalWidthDivisor = divisor, Lateral = lateral, TemporalText = told, FramePositions = told, CrossAttentionDim = 24,
+        };
+        AssertSame(config);
+    }
+
+    [TestMethod]
+    public void Parameters_OfMotionModules_AreThoseOfTheNetwork()
+    {
+        foreach (bool middle in new[] { false, true })
+            AssertSame(Tiny.UNet with { Layout = UNetLayout.Serial, Motion = new MotionConfig { Heads = 2, NormNumGroups = 4, Middle = middle } });
+    }
+
+    [TestMethod]
+    public void Parameters_OfTextToVideo17B_AreThePublished()
+    {
+        var config = new UNetConfig
+        {
+            ClassName = "UNet3DConditionModel", Layout = UNetLayout.Serial, BlockOutChannels = [320, 640, 1280, 1280], AttentionHeadDim = 64,
+            DownBlockTypes = ["CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"],
+            UpBlockTypes = ["UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"],
+        };
+        var footprint = new TrainingFootprint(config, 1, 8, 32, 32, 77);
+        Assert.AreEqual(1_411_233_860, footprint.Frozen + footprint.Trained);
+    }
+
+    [TestMethod]
+    public void Activations_GrowWithBatchAndFrames_AndAreLeastInStreamParallel()
+    {
+        long Of(UNetLayout layout, int batch = 1, int frames = 8) => new TrainingFootprint(Tiny.UNet with { Layout = layout }, batch, frames, 16, 16, 0).Activations;
+        foreach (var layout in Enum.GetValues<UNetLayout>())
+        {
+            Assert.AreEqual(3 * Of(layout), Of(layout, batch: 3));
+            Assert.AreEqual(2 * Of(layout), Of(layout, frames: 16));
+        }
+        Assert.IsLessThan(Of(UNetLayout.Serial), Of(UNetLayout.StreamParallel));
+        Assert.IsLessThan(Of(UNetLayout.LayerParallel), Of(UNetLayout.Serial));
+    }
+
+    [TestMethod]
+    public void Peak_HasAllActivationsAndAtLeastAllGradients()
+    {
+        var footprint = new TrainingFootprint(Tiny.UNet, 1, 8, 16, 16, 77);
+        Assert.IsGreaterThanOrEqualTo(footprint.Activations, footprint.Peak());
+        Assert.IsGreaterThanOrEqualTo(footprint.Trained, footprint.Peak());
+        Assert.IsGreaterThan(footprint.Peak(), footprint.Peak(gradientsBefore: footprint.Trained));
+    }
+
+    private static void AssertSame(UNetConfig config)
+    {
+        static long Count(nn.Module module) => module.parameters().Sum(parameter => parameter.numel());
+
+        using var network = VideoUNet.Around(new SpatialStream(config), config);
+        var footprint = new TrainingFootprint(config, 1, 8, 16, 16, 77);
+        Assert.AreEqual(Count(network.Spatial), footprint.Frozen, "frozen");
+        Assert.AreEqual(Count(network.Temporal), footprint.Trained, "trained");
+    }
+}

@@ -20,6 +20,7 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         Plain("layer-parallel", UNetLayout.LayerParallel, "the network that the authors published"),
         Plain("stream-parallel", UNetLayout.StreamParallel, "the paper's own: full width, nothing added"),
         new(Default, "the trainer's defaults", _ => { }),
+        Without("recomputation", options => options.RecomputeActivations = false),
     ];
 
     /// <exception cref="ArgumentException">There is none of that name.</exception>
@@ -32,7 +33,7 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         options.Layout = layout;
         options.TemporalWidthDivisor = 1;
         options.Lateral = Lateral.Convolution;
-        options.TemporalText = options.FramePositions = false;
+        options.TemporalText = options.FramePositions = options.RecomputeActivations = false;
     });
 
     /// <summary>The default with one means switched off.</summary>

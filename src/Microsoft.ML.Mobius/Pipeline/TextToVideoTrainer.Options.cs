@@ -204,23 +204,17 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// Whether a step keeps of the trained layers what goes from one to the next alone and computes each layer once more on the way back (activation
-        /// checkpointing, arXiv 1604.06174); the default is false. Far less memory, for one more forward pass of these layers. In StreamParallel the result is the
-        /// same, to the bit; in the other layouts, where it holds for the frozen layers, too, it differs by rounding at most.
+        /// checkpointing, arXiv 1604.06174): far less memory, for one more forward pass of these layers. The default is null: in StreamParallel, where the result is the
+        /// same, to the bit, if what would be kept takes more than 512 MiB. In the other layouts the frozen layers are computed once more, too, and the result
+        /// differs by rounding at most.
         /// </summary>
-        public bool RecomputeActivations { get; set; }
+        public bool? RecomputeActivations { get; set; }
 
         /// <summary>
         /// Frames that a layer of the frozen spatial stream computes at a time, at least 0; the default is 0: all. Fewer take less memory; the result differs by
         /// rounding at most. Of effect in StreamParallel alone.
         /// </summary>
         public int SpatialFrameChunk { get; set; }
-
-        /// <summary>
-        /// Whether, in training, those frozen spatial weights are held in 16 bits that float16 or bfloat16 hold without loss, as most published ones are, and are
-        /// float32 only while their layer computes; the default is false. The result is the same, to the bit, and so is the model that is saved. Of effect in
-        /// StreamParallel alone, the layout whose frozen layers no gradient crosses.
-        /// </summary>
-        public bool CompactSpatialWeights { get; set; }
 
         /// <summary>Highest learning rate (AdamW), above 0; the default is 2e-3. <see cref="LearningRateSchedule"/> says how it falls.</summary>
         public double LearningRate { get; set; } = 2e-3;
@@ -434,15 +428,14 @@ public sealed partial class TextToVideoTrainer
             };
         }
 
-        internal TrainingSettings Training(long seed) => new()
+        internal TrainingSettings Training(long seed, bool recompute = false) => new()
         {
             Steps = Steps, BatchSize = BatchSize, GradientAccumulationSteps = GradientAccumulationSteps, LearningRate = LearningRate,
             LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
             LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
-            EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder, RecomputeActivations = RecomputeActivations,
+            EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder, RecomputeActivations = recompute,
             SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0,
-            CompactSpatialWeights = CompactSpatialWeights && Layout == UNetLayout.StreamParallel,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
             {
                 Folder = CheckpointFolder, Every = CheckpointEvery, Minutes = CheckpointMinutes, Kept = CheckpointsKept, Resume = Resume,

@@ -19,6 +19,9 @@ namespace Microsoft.ML.Mobius;
 /// <seealso cref="TextToVideoCatalog.TextToVideo(TransformsCatalog, Options)"/>
 public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransformer>
 {
+    /// <summary>Bytes of activations from which on they are recomputed, unless the options say otherwise.</summary>
+    private const long WorthRecomputing = 512 << 20;
+
     private readonly IHost _host;
     private readonly Options _options;
     private readonly PretrainedModel _base;
@@ -120,11 +123,22 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <summary>The same for a model whose U-Net is the video model's.</summary>
     private MemoryEstimate Estimate(ModelArchitecture model)
     {
-        var unet = new TrainingFootprint(model.UNet, _options.BatchSize, _options.FrameCount!.Value,
-            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings);
+        var unet = Footprint(model.UNet, model.TextEncoder.MaxPositionEmbeddings);
         long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
-        return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.Activations,
-            unet.Peak(earlier), _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
+        return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
+            unet.Activations, unet.Peak(earlier), _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
+    }
+
+    /// <summary>What the video U-Net takes, recomputed where that was asked for, or is worth it and changes nothing.</summary>
+    private TrainingFootprint Footprint(UNetConfig config, int tokens)
+    {
+        TrainingFootprint With(bool recompute) => new(config, _options.BatchSize, _options.FrameCount!.Value,
+            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, tokens, recompute);
+
+        if (_options.RecomputeActivations is { } asked)
+            return With(asked);
+        var kept = With(recompute: false);
+        return config.Layout == UNetLayout.StreamParallel && kept.Activations * sizeof(float) > WorthRecomputing ? With(recompute: true) : kept;
     }
 
     /// <summary>The columns that the transformer will give for such an input.</summary>
@@ -175,7 +189,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             entry.SetMetric(0, at.Loss);
             entry.SetMetric(1, at.LearningRate);
         });
-        var history = TrainingLoop.Run(model, data, _options.Training(seed), at =>
+        var history = TrainingLoop.Run(model, data, _options.Training(seed, Footprint(model.UNet.Config, model.TextEncoder.Config.MaxPositionEmbeddings).Recomputes), at =>
         {
             last = at;
             if (_options.EvaluateEvery > 0 && at.Step % _options.EvaluateEvery == 0)

@@ -13,11 +13,12 @@ public sealed class MemoryEstimate
 
     /// <param name="frozen">Parameters that are not trained.</param>
     /// <param name="trained">Parameters that are.</param>
+    /// <param name="largest">Trained parameters of the layer that has most.</param>
     /// <param name="activations">Values that the forward pass leaves.</param>
     /// <param name="step">Most values of gradients and activations, of all kinds, that a step has at once.</param>
     /// <param name="keepsAverage">Whether an average of the trained weights is kept.</param>
     /// <param name="onCpu">Whether it is the CPU's memory.</param>
-    internal MemoryEstimate(long frozen, long trained, long activations, long step, bool keepsAverage, bool onCpu)
+    internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool keepsAverage, bool onCpu)
     {
         FrozenWeights = frozen * BytesOfValue;
         TrainedWeights = trained * BytesOfValue;
@@ -26,8 +27,8 @@ public sealed class MemoryEstimate
         Average = keepsAverage ? trained * BytesOfValue : 0;
         Activations = activations * BytesOfValue;
 
-        // AdamW makes two temporaries for each parameter, and frees all of them at its end.
-        long kept = FrozenWeights + TrainedWeights + OptimizerMoments + Average, passing = Math.Max(step * BytesOfValue, Gradients + 2 * TrainedWeights);
+        // AdamW makes two temporaries of a parameter at a time.
+        long kept = FrozenWeights + TrainedWeights + OptimizerMoments + Average, passing = Math.Max(step * BytesOfValue, Gradients + 2 * largest * BytesOfValue);
         long used = kept + passing;
         PeakBytes = used + (onCpu ? used / UnusedOfAllocator : 0);
         Workspace = Math.Max(0, PeakBytes - kept - Gradients - Activations);

@@ -27,11 +27,11 @@ internal static class RunIdentity
                     identity.Add(prefix + name, value is JsonValue one && one.TryGetValue(out string? text) ? text : value?.ToJsonString() ?? "null");
         }
 
-        // How long a run at a constant rate is, how it is watched, where it is kept and how its frozen weights are held change none of its steps.
+        // How long a run at a constant rate is, how it is watched and where it is kept change none of its steps.
         string[] free =
         [
             nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery), nameof(TrainingSettings.EarlyStopping),
-            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder), nameof(TrainingSettings.CompactSpatialWeights),
+            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder),
         ];
         Add("", settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
         Add("the U-Net's ", model.UNet.Config);

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
-using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -64,9 +63,6 @@ internal sealed class TrainingLoop
         Checkpoints? checkpoints = settings.Checkpoints is { } kept ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say, warn) : null;
         checkpoints?.Begin(state);
         using var events = settings.TensorBoardFolder is { } folder ? new EventFile(folder, state.Step) : null;
-        using var compact = settings.CompactSpatialWeights ? new CompactWeights(model.UNet.Spatial) : null;
-        if (compact is not null)
-            say(FormattableString.Invariant($"{compact.Count} frozen weights are held in 16 bits, which takes {compact.BytesSaved / (double)(1 << 20):F0} MiB less."));
         try
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);

@@ -22,7 +22,6 @@ internal sealed record TrainingSettings
     public NonFiniteStep NonFiniteStep { get; init; }
     public bool RecomputeActivations { get; init; }
     public int SpatialFrameChunk { get; init; }
-    public bool CompactSpatialWeights { get; init; }
     public long Seed { get; init; }
 
     /// <summary>Null writes no events.</summary>

@@ -27,6 +27,7 @@ internal sealed class TrainingFootprint
     private readonly UNetConfig _config;
     private readonly List<Layer> _layers = [];
     private readonly long _values, _textValues;
+    private int _part;
 
     /// <param name="config">Layout and widths.</param>
     /// <param name="batch">B.</param>
@@ -34,8 +35,10 @@ internal sealed class TrainingFootprint
     /// <param name="height">h, of the latents.</param>
     /// <param name="width">w, of the latents.</param>
     /// <param name="tokens">N, of the text.</param>
-    public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens)
+    /// <param name="recompute">Whether what goes from part to part alone is kept, and the rest computed once more.</param>
+    public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens, bool recompute = false)
     {
+        Recomputes = recompute;
         (_config, _values, _textValues) = (config, batch * frames * height * width, batch * tokens);
         var plan = new UNetPlan(config);
         bool stream = config.Layout == UNetLayout.StreamParallel;
@@ -57,6 +60,7 @@ internal sealed class TrainingFootprint
         for (int k = 0; k < plan.Up.Count; k++)
             AddLevel(plan.Up[k], plan.Up.Count - 1 - k);
 
+        _part++;
         long head = ParameterCount.Norm(first) + ParameterCount.Convolution(first, config.OutChannels, 9);
         if (stream)
             Add(frozen: head, trained: ParameterCount.Convolution(first + firstOfU, first, 1) + head,
@@ -65,20 +69,39 @@ internal sealed class TrainingFootprint
             Add(frozen: head, held: 2 * Values(first, 0), passing: 2 * Values(first, 0));
     }
 
+    /// <summary>Whether each part is computed once more on the way back.</summary>
+    public bool Recomputes { get; }
+
     /// <summary>Parameters of the spatial half.</summary>
     public long Frozen => _layers.Sum(layer => layer.Frozen);
 
     /// <summary>Parameters of the temporal half.</summary>
     public long Trained => _layers.Sum(layer => layer.Trained);
 
-    /// <summary>Values that the forward pass leaves.</summary>
-    public long Activations => _layers.Sum(layer => layer.Saved + layer.Held);
+    /// <summary>Trained parameters of the layer that has most.</summary>
+    public long LargestTrained => _layers.Max(layer => layer.Trained);
+
+    /// <summary>Values that the forward pass leaves, and those of the largest part where it is recomputed.</summary>
+    public long Activations => Recomputes ? _layers.Sum(layer => layer.Result) + Parts().Max(part => part.Saved + part.Held)
+        : _layers.Sum(layer => layer.Saved + layer.Held);
 
     /// <summary>The most values of a step beside weights and moments: somewhere on the way back, where the gradients of later layers are there.</summary>
     /// <param name="gradientsBefore">Gradients that are there from the start, of earlier batches.</param>
     public long Peak(long gradientsBefore = 0)
     {
-        long held = _layers.Sum(layer => layer.Held), saved = _layers.Sum(layer => layer.Saved), gradients = gradientsBefore, peak = 0;
+        long gradients = gradientsBefore, peak = 0;
+        if (Recomputes)
+        {
+            long results = _layers.Sum(layer => layer.Result);
+            foreach (var part in Parts().Reverse())
+            {
+                peak = Math.Max(peak, results + part.Saved + part.Held + part.Passing + gradients);
+                results -= part.Result;
+                gradients += part.Trained;
+            }
+            return Math.Max(peak, gradients);
+        }
+        long held = _layers.Sum(layer => layer.Held), saved = _layers.Sum(layer => layer.Saved);
         foreach (var layer in _layers.AsEnumerable().Reverse())
         {
             peak = Math.Max(peak, held + saved + gradients + layer.Passing);
@@ -102,10 +125,13 @@ internal sealed class TrainingFootprint
             bool attends = i < level.AttentionCount, entered = stream && !(level.IsMiddle && i > 0), joined = level.SkipChannels[i] > 0;
 
             // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that.
+            _part++;
             long saved = stream ? 0 : 2 * C(width) + 3 * C(c) + (attends ? SavedBySpatialTransformer(c, depth) : 0);
             Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels) + (attends ? ParameterCount.Transformer(c, c, _config.CrossAttentionDim) : 0),
                 saved: saved, held: C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
-                passing: stream ? 0 : C(c) * (attends ? PassingThroughTransformer : PassingThroughConvolutions));
+                passing: stream ? 0 : C(c) * (attends ? PassingThroughTransformer : PassingThroughConvolutions), result: C(c));
+            if (stream)
+                _part++;
 
             // P, L and the sum, with [u; skip] before them.
             if (entered)
@@ -118,7 +144,7 @@ internal sealed class TrainingFootprint
             // TC and TA; in LayerParallel the sums, too.
             bool summed = layout == UNetLayout.LayerParallel;
             if (_config.Motion is null)
-                Add(trained: ParameterCount.TemporalConvolution(cu, summed ? width : null), saved: SavedByConvolutions * C(cu) + (summed ? 3 * C(width) : 0),
+                Add(trained: ParameterCount.TemporalConvolution(cu, summed ? width : null), saved: SavedByConvolutions * C(cu) + (summed ? 3 * C(width) : 0), result: stream ? C(cu) : 0,
                     held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu));
             if (_config.Motion is { } motion ? !level.IsMiddle || (motion.Middle && i == 0) : attends)
                 Add(trained: ParameterCount.Transformer(cu, cu, _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : cu),
@@ -130,8 +156,12 @@ internal sealed class TrainingFootprint
         if (level.Upsamples)
             AddResampling(2 * Values(1, depth - 1));                                       // what is interpolated, and its convolution
 
-        void AddResampling(long perChannel) => Add(frozen: ParameterCount.Convolution(c, c, 9), trained: stream ? ParameterCount.Convolution(cu, cu, 9) : 0,
-            held: perChannel * (c + (stream ? cu : 0)));
+        void AddResampling(long perChannel)
+        {
+            _part++;
+            Add(frozen: ParameterCount.Convolution(c, c, 9), trained: stream ? ParameterCount.Convolution(cu, cu, 9) : 0,
+            held: perChannel * (c + (stream ? cu : 0)), result: perChannel * (c + (stream ? cu : 0)));
+        }
     }
 
     /// <summary>SA: the block, and where projections are convolutions, which save their inputs, those two.</summary>
@@ -144,8 +174,14 @@ internal sealed class TrainingFootprint
     /// <summary>B·F·C·h·w at a depth.</summary>
     private long Values(int channels, int depth) => channels * Math.Max(1, _values >> (2 * depth));
 
-    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0) => _layers.Add(new Layer(frozen, trained, saved, held, passing));
+    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0)
+        => _layers.Add(new Layer(_part, frozen, trained, saved, held, passing, result));
 
-    /// <summary>Parameters, and values that its forward pass leaves and that pass by in its backward.</summary>
-    private readonly record struct Layer(long Frozen, long Trained, long Saved, long Held, long Passing);
+    /// <summary>The layers that are recomputed together, as one.</summary>
+    private IEnumerable<Layer> Parts() => _layers.GroupBy(layer => layer.Part).Select(part => new Layer(part.Key, part.Sum(layer => layer.Frozen),
+        part.Sum(layer => layer.Trained), part.Sum(layer => layer.Saved), part.Sum(layer => layer.Held), part.Max(layer => layer.Passing),
+        part.Sum(layer => layer.Result)));
+
+    /// <summary>Parameters, values that its forward pass leaves and that pass by in its backward, and those that go on to the next part.</summary>
+    private readonly record struct Layer(int Part, long Frozen, long Trained, long Saved, long Held, long Passing, long Result);
 }

@@ -126,7 +126,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var unet = Footprint(model.UNet, model.TextEncoder.MaxPositionEmbeddings);
         long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
-            unet.Activations, unet.Peak(earlier), _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
+            unet.Activations, unet.Peak(earlier), unet.Recomputes, _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
     }
 
     /// <summary>What the video U-Net takes, recomputed where that was asked for, or is worth it and changes nothing.</summary>

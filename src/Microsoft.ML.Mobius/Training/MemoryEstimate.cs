@@ -8,17 +8,21 @@ public sealed class MemoryEstimate
 {
     private const int BytesOfValue = sizeof(float);
 
-    /// <summary>What glibc's allocator holds beyond what is in use, in fifths of that: it was 0.19 to 0.21 of it in all layouts.</summary>
-    private const long UnusedOfAllocator = 5;
+    /// <summary>
+    /// What glibc's allocator holds beyond what is in use, as a share of that: it was 0.19 to 0.21 in all layouts, and 0.46 where layers are recomputed, which takes and
+    /// gives back memory of all sizes.
+    /// </summary>
+    private const double UnusedOfAllocator = 0.2, UnusedWhileRecomputing = 0.46;
 
     /// <param name="frozen">Parameters that are not trained.</param>
     /// <param name="trained">Parameters that are.</param>
     /// <param name="largest">Trained parameters of the layer that has most.</param>
     /// <param name="activations">Values that the forward pass leaves.</param>
     /// <param name="step">Most values of gradients and activations, of all kinds, that a step has at once.</param>
+    /// <param name="recomputes">Whether activations are recomputed.</param>
     /// <param name="keepsAverage">Whether an average of the trained weights is kept.</param>
     /// <param name="onCpu">Whether it is the CPU's memory.</param>
-    internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool keepsAverage, bool onCpu)
+    internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool recomputes, bool keepsAverage, bool onCpu)
     {
         FrozenWeights = frozen * BytesOfValue;
         TrainedWeights = trained * BytesOfValue;
@@ -30,7 +34,7 @@ public sealed class MemoryEstimate
         // AdamW makes two temporaries of a parameter at a time.
         long kept = FrozenWeights + TrainedWeights + OptimizerMoments + Average, passing = Math.Max(step * BytesOfValue, Gradients + 2 * largest * BytesOfValue);
         long used = kept + passing;
-        PeakBytes = used + (onCpu ? used / UnusedOfAllocator : 0);
+        PeakBytes = used + (onCpu ? (long)(used * (recomputes ? UnusedWhileRecomputing : UnusedOfAllocator)) : 0);
         Workspace = Math.Max(0, PeakBytes - kept - Gradients - Activations);
     }
 

@@ -124,11 +124,11 @@ internal sealed class TrainingFootprint
             int width = level.InChannels[i], widthOfU = _config.TemporalChannels(width);
             bool attends = i < level.AttentionCount, entered = stream && !(level.IsMiddle && i > 0), joined = level.SkipChannels[i] > 0;
 
-            // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that.
+            // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that; else the result alone stays.
             _part++;
             long saved = stream ? 0 : 2 * C(width) + 3 * C(c) + (attends ? SavedBySpatialTransformer(c, depth) : 0);
             Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels) + (attends ? ParameterCount.Transformer(c, c, _config.CrossAttentionDim) : 0),
-                saved: saved, held: C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
+                saved: saved, held: stream ? C(c) : C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
                 passing: stream ? 0 : C(c) * (attends ? PassingThroughTransformer : PassingThroughConvolutions), result: C(c));
             if (stream)
                 _part++;

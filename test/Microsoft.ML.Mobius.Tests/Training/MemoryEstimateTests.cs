@@ -2,6 +2,7 @@ using System.Text.Json;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -40,6 +41,18 @@ public sealed class MemoryEstimateTests
     }
 
     [TestMethod]
+    public void EstimateMemory_UnlessTold_RecomputesWhereItSavesMuchAndChangesNothing()
+    {
+        long Peak(bool? recompute, int batch, UNetLayout layout = UNetLayout.StreamParallel) => new TextToVideoTrainer(new MLContext(),
+            new TextToVideoTrainer.Options { RecomputeActivations = recompute, BatchSize = batch, Layout = layout }).EstimateMemory().PeakBytes;
+
+        Assert.AreEqual(Peak(false, batch: 8), Peak(null, batch: 8));
+        Assert.AreEqual(Peak(true, batch: 64), Peak(null, batch: 64));
+        Assert.IsLessThan(Peak(false, batch: 64) / 2, Peak(true, batch: 64));
+        Assert.AreEqual(Peak(false, batch: 64, UNetLayout.Serial), Peak(null, batch: 64, UNetLayout.Serial));
+    }
+
+    [TestMethod]
     public void Fit_TellsTheEstimate()
     {
         var tiny = new TinyPipeline();
@@ -71,6 +84,7 @@ public sealed class MemoryEstimateTests
     [DataRow("layer-parallel")]
     [DataRow("stream-parallel")]
     [DataRow("stream-parallel-default")]
+    [DataRow("stream-parallel-default-without-recomputation")]
     public void Peak_OfTheSmallArm_IsWithinATenthOfTheMeasured(string arm)
     {
         if (!OperatingSystem.IsLinux())

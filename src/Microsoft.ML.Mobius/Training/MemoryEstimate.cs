@@ -8,11 +8,11 @@ public sealed class MemoryEstimate
 {
     private const int BytesOfValue = sizeof(float);
 
-    /// <summary>
-    /// What glibc's allocator holds beyond what is in use, as a share of that: it was 0.19 to 0.21 in all layouts, and 0.46 where layers are recomputed, which takes and
-    /// gives back memory of all sizes.
-    /// </summary>
-    private const double UnusedOfAllocator = 0.2, UnusedWhileRecomputing = 0.46;
+    /// <summary>What glibc's allocator holds beyond what is in use, in fifths of that: it was 0.19 to 0.21 of it in all layouts.</summary>
+    private const long UnusedOfAllocator = 5;
+
+    /// <summary>What it holds besides where layers are recomputed, at two sizes of model.</summary>
+    private const long UnusedWhileRecomputing = 200 << 20;
 
     /// <param name="frozen">Parameters that are not trained.</param>
     /// <param name="trained">Parameters that are.</param>
@@ -34,7 +34,7 @@ public sealed class MemoryEstimate
         // AdamW makes two temporaries of a parameter at a time.
         long kept = FrozenWeights + TrainedWeights + OptimizerMoments + Average, passing = Math.Max(step * BytesOfValue, Gradients + 2 * largest * BytesOfValue);
         long used = kept + passing;
-        PeakBytes = used + (onCpu ? (long)(used * (recomputes ? UnusedWhileRecomputing : UnusedOfAllocator)) : 0);
+        PeakBytes = used + (onCpu ? used / UnusedOfAllocator + (recomputes ? UnusedWhileRecomputing : 0) : 0);
         Workspace = Math.Max(0, PeakBytes - kept - Gradients - Activations);
     }
 

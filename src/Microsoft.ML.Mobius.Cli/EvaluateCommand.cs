@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json.Nodes;
 using Microsoft.ML.Mobius.Cli.Evaluation;
+using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.Video;
 
@@ -35,7 +36,7 @@ internal static class EvaluateCommand
             if (listed.Length < 2)
                 throw new InvalidDataException($"'{parsed.GetValue(clips)}' has one clip; intervals need at least 2.");
             string[] paths = [parsed.GetValue(model)!, .. parsed.GetValue(other) is { } second ? [second] : Array.Empty<string>()];
-            OutputFolder.Check(folder);
+            WritableFolder.Make(folder, "The output folder");
             VideoReader.CheckFfmpeg();
             int made = Math.Min(listed.Length, (int)(parsed.GetValue(videos) ?? 16));
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Video;
 
@@ -65,7 +66,7 @@ internal static class GenerateCommand
             string folder = parsed.GetValue(output) ?? "videos";
             var kind = parsed.GetValue(format) ?? OutputFormat.Mp4;
             string[] texts = [.. parsed.GetValue(prompt) ?? [], .. parsed.GetValue(prompts) is { } file ? PromptsOf(file) : []];
-            OutputFolder.Check(folder);
+            WritableFolder.Make(folder, "The output folder");
             if (kind != OutputFormat.Frames)
                 VideoReader.CheckFfmpeg();
 

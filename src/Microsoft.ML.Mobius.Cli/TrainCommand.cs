@@ -63,7 +63,7 @@ internal static class TrainCommand
     private static void Run(string clipFolder, string folder, string optionsFile, TextToVideoTrainer.Options options, int? gpu, Terminal terminal)
     {
         var clips = CaptionedClip.ReadFolder(clipFolder);
-        OutputFolder.Check(folder);
+        WritableFolder.Make(folder, "The output folder");
         var mlContext = terminal.Context(options.Seed, gpu);
         var data = mlContext.Data.LoadFromEnumerable(clips);
         terminal.Say($"Training on {clips.Count} clips, {options.Steps} steps.");

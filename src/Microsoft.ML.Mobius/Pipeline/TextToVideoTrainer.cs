@@ -1,4 +1,5 @@
 using Microsoft.ML.Data;
+using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Torch;
@@ -73,7 +74,13 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         if (_options.Steps > 0 && (input.Schema[_options.ClipColumnName].Type is TextDataViewType || _options.MakesSamples))
             VideoReader.CheckFfmpeg();
         if (_options.Steps > 0)
+        {
             TrainingLoop.Prepare(_options.Training(seed));
+            if (_options.SanityFolder is { } sanity)
+                WritableFolder.Make(sanity, "The folder of the first batch's pictures");
+            if (_options.SampleFolder is { } samples)
+                WritableFolder.Make(samples, "The folder of samples");
+        }
         if (_options is { Steps: > 0, TrainingFolder: { } folder })
             _options.Write(Path.Combine(folder, "options.json"));
 
@@ -132,7 +139,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <summary>What the video U-Net takes, recomputed where that was asked for, or is worth it and changes nothing.</summary>
     private TrainingFootprint Footprint(UNetConfig config, int tokens)
     {
-        TrainingFootprint With(bool recompute) => new(config, _options.BatchSize, _options.FrameCount!.Value,
+        int frames = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
+        TrainingFootprint With(bool recompute) => new(config, _options.BatchSize, frames,
             _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, tokens, recompute);
 
         if (_options.RecomputeActivations is { } asked)
@@ -173,8 +181,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
     {
         using var data = new TrainingData(model);
-        ReadClips(data, model, input, channel);
         channel.Info($"Training takes {Estimate(new(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config))}.");
+        ReadClips(data, model, input, channel);
 
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
             : _options.SamplePrompts;

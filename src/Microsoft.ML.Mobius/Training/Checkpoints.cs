@@ -43,19 +43,9 @@ internal sealed class Checkpoints
     public static void Prepare(CheckpointSettings settings)
     {
         string folder = settings.Folder;
-        if (File.Exists(folder))
-            throw new IOException($"The folder of checkpoints '{folder}' is a file.");
-        try
-        {
-            Directory.CreateDirectory(folder);
-            foreach (string leftover in Directory.GetDirectories(folder, $".{Prefix}*"))
-                Directory.Delete(leftover, recursive: true);
-            File.Create(Path.Combine(folder, $".{Trial}"), bufferSize: 1, FileOptions.DeleteOnClose).Dispose();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new IOException($"The folder of checkpoints '{folder}' cannot be written to: {e.Message}", e);
-        }
+        WritableFolder.Make(folder, "The folder of checkpoints");
+        foreach (string leftover in Directory.GetDirectories(folder, $".{Prefix}*"))
+            Directory.Delete(leftover, recursive: true);
         if (!settings.Resume && Steps(folder) is [var newest, ..])
             throw new InvalidOperationException($"'{folder}' has checkpoints already, the newest of step {newest}: "
                 + "ask to resume from it, or name another folder.");

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Google.Protobuf;
+using Microsoft.ML.Mobius.Files;
 using Tensorboard;
 using TorchSharp.Utils;
 
@@ -14,6 +15,9 @@ namespace Microsoft.ML.Mobius.Training;
 /// </remarks>
 internal sealed class EventFile : IDisposable
 {
+    /// <summary>What the folder is called in messages.</summary>
+    public const string Role = "The folder of TensorBoard's files";
+
     private readonly FileStream _file;
 
     /// <param name="folder">Made if it is missing.</param>
@@ -23,33 +27,11 @@ internal sealed class EventFile : IDisposable
     {
         var now = DateTimeOffset.UtcNow;
         string name = FormattableString.Invariant($"events.out.tfevents.{now.ToUnixTimeSeconds():D10}.{now.UtcTicks % TimeSpan.TicksPerSecond:D7}");
-        Prepare(folder);
-        try
-        {
-            _file = new FileStream(Path.Combine(folder, name), FileMode.CreateNew, FileAccess.Write, FileShare.Read);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw CannotBeWritten(folder, e);
-        }
+        WritableFolder.Make(folder, Role);
+        _file = new FileStream(Path.Combine(folder, name), FileMode.CreateNew, FileAccess.Write, FileShare.Read);
         Write(new Event { FileVersion = "brain.Event:2" });
         if (step > 0)
             Write(new Event { Step = step + 1, SessionLog = new SessionLog { Status = SessionLog.Types.SessionStatus.Start } });
-    }
-
-    /// <summary>Makes the folder and tries whether it can be written to.</summary>
-    /// <exception cref="IOException">It cannot.</exception>
-    public static void Prepare(string folder)
-    {
-        try
-        {
-            Directory.CreateDirectory(folder);
-            File.Create(Path.Combine(folder, ".trial"), bufferSize: 1, FileOptions.DeleteOnClose).Dispose();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw CannotBeWritten(folder, e);
-        }
     }
 
     /// <summary>Adds scalars of a step; they can be seen at once.</summary>
@@ -95,9 +77,6 @@ internal sealed class EventFile : IDisposable
         }
         _file.Flush();
     }
-
-    private static IOException CannotBeWritten(string folder, Exception e)
-        => new($"The folder '{folder}' of TensorBoard's files cannot be written to: {e.Message}", e);
 
     private static uint Masked(uint crc) => uint.RotateRight(crc, 15) + 0xA282EAD8;
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
@@ -39,7 +40,7 @@ internal sealed class TrainingLoop
         if (settings.Checkpoints is { } checkpoints)
             Training.Checkpoints.Prepare(checkpoints);
         if (settings.TensorBoardFolder is { } folder)
-            EventFile.Prepare(folder);
+            WritableFolder.Make(folder, EventFile.Role);
     }
 
     /// <summary>Trains; the model has the result when it returns: the trained weights, or their average where one is kept.</summary>

@@ -288,13 +288,16 @@ public sealed class TextToVideoTrainerTests
     }
 
     [TestMethod]
-    [DataRow(true)]
-    [DataRow(false)]
-    public void Fit_FolderThatCannotBeUsed_ThrowsBeforeAnyRowIsRead(bool ofCheckpoints)
+    [DataRow(nameof(TextToVideoTrainer.Options.CheckpointFolder))]
+    [DataRow(nameof(TextToVideoTrainer.Options.TensorBoardFolder))]
+    [DataRow(nameof(TextToVideoTrainer.Options.SanityFolder))]
+    [DataRow(nameof(TextToVideoTrainer.Options.SampleFolder))]
+    [DataRow(nameof(TextToVideoTrainer.Options.CacheFolder))]
+    public void Fit_FolderThatCannotBeUsed_ThrowsBeforeAnyRowIsRead(string option)
     {
         using var folder = new TempFolder();
         string taken = folder.File("taken", [1]);
-        var trainer = _tiny.Trainer(options => (options.CheckpointFolder, options.TensorBoardFolder) = (ofCheckpoints ? taken : null, ofCheckpoints ? null : taken));
+        var trainer = _tiny.Trainer(options => typeof(TextToVideoTrainer.Options).GetProperty(option)!.SetValue(options, taken));
         Assert.Contains(taken, Assert.ThrowsExactly<IOException>(() => trainer.Fit(Unread())).Message);
     }
 

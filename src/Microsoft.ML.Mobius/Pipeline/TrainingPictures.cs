@@ -17,7 +17,7 @@ internal sealed class TrainingPictures(
     TextToVideoModel model, TextToVideoTrainer.Options options, GenerationOptions generation, IReadOnlyList<string> prompts, Action checkAlive)
     : ITrainingPictures
 {
-    private const int ClipsShown = 8, LongestName = 40;
+    private const int ClipsShown = 8;
 
     private readonly TextToVideoSampler _sampler = new(model);
 
@@ -45,19 +45,10 @@ internal sealed class TrainingPictures(
         foreach (var (i, prompt) in prompts.Index())
         {
             var clip = _sampler.Generate(prompt, generation.NegativePrompt, generation.Settings, generation.SeedOf(prompt), _ => checkAlive());
-            VideoWriter.Write($"{at}-{i + 1}-{NameOf(prompt)}.mp4", clip);
+            VideoWriter.Write($"{at}-{i + 1}-{VideoFileNames.Of(prompt)}.mp4", clip);
             rows.Add(new ContactSheetRow(prompt, clip));
         }
         ContactSheet.Write($"{at}.png", rows);
         return File.ReadAllBytes($"{at}.png");
-    }
-
-    /// <summary>The prompt as it can be part of a file's name anywhere.</summary>
-    private static string NameOf(string prompt)
-    {
-        string[] words = string.Concat(prompt.Select(letter => char.IsAsciiLetterOrDigit(letter) ? char.ToLowerInvariant(letter) : ' '))
-            .Split(' ', StringSplitOptions.RemoveEmptyEntries);
-        string name = string.Join('-', words);
-        return name.Length <= LongestName ? name : name[..LongestName].TrimEnd('-');
     }
 }

@@ -37,8 +37,8 @@ public sealed class TrainingPicturesTests
         foreach (string expected in new[]
         {
             "options.json", "sanity/first-batch.png", "sanity/first-batch.txt", "checkpoints/step-00000003/checkpoint.json",
-            "samples/step-00000001.png", "samples/step-00000001-1-a-red-ball-rolls.mp4", "samples/step-00000001-2-zw-lf.mp4",
-            "samples/step-00000002.png", "samples/step-00000002-1-a-red-ball-rolls.mp4", "samples/step-00000002-2-zw-lf.mp4",
+            "samples/step-00000001.png", "samples/step-00000001-1-a-red-ball-rolls.mp4", "samples/step-00000001-2-zwölf.mp4",
+            "samples/step-00000002.png", "samples/step-00000002-1-a-red-ball-rolls.mp4", "samples/step-00000002-2-zwölf.mp4",
         })
             Assert.Contains(expected, left);
         Assert.HasCount(6, left.Where(path => path.StartsWith("samples/", StringComparison.Ordinal)).ToArray());
@@ -49,7 +49,7 @@ public sealed class TrainingPicturesTests
         Assert.HasCount(2, lines);
         foreach (string line in lines)
             Assert.MatchesRegex(@"^2 frames of 16x16 at 8 frames/s: c·l·i·p \d$", line);
-        var sample = VideoReader.Read(_folder.File("samples/step-00000002-2-zw-lf.mp4"), new VideoReadOptions { FrameCount = 2, Width = 16, Height = 16, ShortClip = ShortClip.Refuse });
+        var sample = VideoReader.Read(_folder.File("samples/step-00000002-2-zwölf.mp4"), new VideoReadOptions { FrameCount = 2, Width = 16, Height = 16, ShortClip = ShortClip.Refuse });
         Assert.AreEqual(2, sample.FrameCount);
         Assert.AreEqual(_folder.Path, TextToVideoTrainer.Options.Read(_folder.File("options.json")).TrainingFolder);
     }

@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 
-namespace Microsoft.ML.Mobius.Cli;
+namespace Microsoft.ML.Mobius.Video;
 
 /// <summary>Names of videos, from prompt and seed, that every file system takes: a-red-circle-growing-7.</summary>
 internal sealed class VideoFileNames
@@ -13,14 +13,16 @@ internal sealed class VideoFileNames
     /// <summary>A name, without an extension, that was not given before.</summary>
     public string Next(string prompt, long seed)
     {
-        string name = string.Create(CultureInfo.InvariantCulture, $"{Safe(prompt)}-{seed}"), free = name;
+        string name = string.Create(CultureInfo.InvariantCulture, $"{Of(prompt)}-{seed}"), free = name;
         for (int i = 2; !_given.Add(free); i++)
             free = string.Create(CultureInfo.InvariantCulture, $"{name}-{i}");
         return free;
     }
 
-    // Letters and digits in lower case, for some systems do not tell cases apart; a name such as con is never whole, for a seed follows.
-    private static string Safe(string prompt)
+    /// <summary>
+    /// Letters and digits in lower case, for some systems do not tell cases apart. Not to be a whole name, as con cannot be one: a seed or the like belongs to it.
+    /// </summary>
+    public static string Of(string prompt)
     {
         var safe = new StringBuilder();
         int bytes = 0;

@@ -1,7 +1,7 @@
 using System.Text;
-using Microsoft.ML.Mobius.Cli;
+using Microsoft.ML.Mobius.Video;
 
-namespace Microsoft.ML.Mobius.Tests.Cli;
+namespace Microsoft.ML.Mobius.Tests.Video;
 
 [TestClass]
 public sealed class VideoFileNamesTests

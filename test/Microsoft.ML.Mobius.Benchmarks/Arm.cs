@@ -21,6 +21,8 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         Plain("stream-parallel", UNetLayout.StreamParallel, "the paper's own: full width, nothing added"),
         new(Default, "the trainer's defaults", _ => { }),
         Without("recomputation", options => options.RecomputeActivations = false),
+        Without("joined-level", options => options.JoinedLevels = 0),
+        Without("half-width", options => options.TemporalWidthDivisor = 1),
     ];
 
     /// <exception cref="ArgumentException">There is none of that name.</exception>
@@ -32,6 +34,7 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
     {
         options.Layout = layout;
         options.TemporalWidthDivisor = 1;
+        options.JoinedLevels = 0;
         options.Lateral = Lateral.Convolution;
         options.TemporalText = options.FramePositions = options.RecomputeActivations = false;
     });

@@ -20,6 +20,8 @@ internal sealed class Downsampler : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
+    public Conv2d Convolution() => _conv;
+
     /// <param name="x">[N, C, h, w].</param>
     /// <returns>[N, C, ⌈h/2⌉, ⌈w/2⌉] with padding 1, [N, C, ⌊h/2⌋, ⌊w/2⌋] with padding 0.</returns>
     public override Tensor forward(Tensor x)
@@ -36,6 +38,8 @@ internal sealed class Upsampler : nn.Module<Tensor, long[]?, Tensor>
         _conv = nn.Conv2d(channels, channels, 3, padding: 1);
         RegisterComponents();
     }
+
+    public Conv2d Convolution() => _conv;
 
     /// <param name="x">[N, C, h, w].</param>
     /// <param name="size">Height and width of the result where they are not the double (the next skip has an odd size); else null.</param>

@@ -31,6 +31,9 @@ internal sealed class ResnetBlock : nn.Module<Tensor, Tensor?, Tensor>
         RegisterComponents();
     }
 
+    /// <summary>The linear way around the layers, of a block whose width changes.</summary>
+    public Conv2d Shortcut() => _shortcut ?? throw new InvalidOperationException("The block is as wide as what it takes.");
+
     /// <param name="x">[N, Cin, h, w].</param>
     /// <param name="time">[N, E], or null where the block takes none.</param>
     /// <returns>[N, Cout, h, w].</returns>

@@ -128,7 +128,7 @@ internal static partial class ModelFolder
                 config.Whole(LargestWidth, key);
         int? frames = config.Json["num_frames"]?.GetValue<int>();
         var unet = config.As<UNetConfig>(unet => unet.Validate());
-        return (config.Json.ContainsKey(SpatialClass) ? unet : unet with { TemporalWidthDivisor = 1, TemporalText = false, FramePositions = false }, frames);
+        return (config.Json.ContainsKey(SpatialClass) ? unet : unet with { TemporalWidthDivisor = 1, JoinedLevels = 0, TemporalText = false, FramePositions = false }, frames);
     }
 
     private static NoiseScheduleConfig Schedule(string folder, ComponentConfig index)

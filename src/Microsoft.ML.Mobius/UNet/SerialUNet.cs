@@ -16,12 +16,8 @@ internal sealed class SerialUNet(UNetConfig config, SpatialStream spatial, Tempo
         var skips = new Stack<Tensor>();
 
         Tensor Computed(Func<Tensor, Tensor> layer, Tensor h) => Part(recomputation, () => layer(h));
-        Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h) => Part(recomputation, () =>
-        {
-            using var inner = NewDisposeScope();
-            var x = time.Convolution(i, space.Resnet(i, Joined(h), e), frames);
-            return time.Attention(i, space.Attention(i, x, text), frames, text).MoveToOuterDisposeScope();
-        });
+        Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h)
+            => Part(recomputation, () => InOneStream(space, time, i, Joined(h), e, text, frames));
 
         var h = Computed(h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
         skips.Push(h);

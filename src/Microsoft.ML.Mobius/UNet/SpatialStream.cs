@@ -104,6 +104,13 @@ internal sealed class SpatialBlock : nn.Module
 
     public int LayerCount() => _resnets.Count;
 
+    /// <summary>The linear way around SC, of a layer whose width changes.</summary>
+    public Conv2d Shortcut(int i) => _resnets[i].Shortcut();
+
+    public IReadOnlyList<Downsampler> Downsamplers() => [.. _downsamplers ?? []];
+
+    public IReadOnlyList<Upsampler> Upsamplers() => [.. _upsamplers ?? []];
+
     public bool HasAttention() => _attentions is not null;
 
     public bool HasDownsampler() => _downsamplers is not null;

@@ -6,7 +6,8 @@ namespace Microsoft.ML.Mobius.UNet;
 
 /// <summary>
 /// StreamParallel, the Mobius layout (arXiv 2407.06617; method.md): the spatial stream s and the temporal stream u side by side, s into u by laterals, one
-/// fusion at the end. Nothing in s depends on a trained weight, so no gradient is recorded for it.
+/// fusion at the end. Nothing in s depends on a trained weight, so no gradient is recorded for it. With joined levels the streams are fused before the last up
+/// levels, h = s + u, which then are those of Serial: there alone frames meet in spatial layers, and there alone gradients cross them.
 /// </summary>
 internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatial, TemporalStream temporal) : VideoUNet(config, spatial, temporal)
 {
@@ -44,7 +45,8 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         var middle = s = Space(Spatial.Mid().Middle, s);
         u = Time(u => Temporal.Mid().Middle(u, middle, frames, text), u);
 
-        foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()))
+        int apart = Temporal.Up().Count - Config.JoinedLevels;
+        foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()).Take(apart))
         {
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
@@ -58,8 +60,37 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                 u = Time(u => time.Upsample(u, size), u);
             }
         }
-        var predicted = Axes.BatchToFrames(Temporal.Fusion().call(s, u), frames);
-        return scope is null ? predicted : predicted.MoveToOuterDisposeScope();
+        if (!Config.JoinsStreams)
+            return Predicted(s, u);
+
+        int joins = 0;
+        Tensor Join(Tensor s, Tensor u)
+        {
+            int i = joins++;
+            return Time(u => Temporal.Join(i, s, u), u);
+        }
+
+        var h = Join(s, u);
+        foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()).Skip(apart))
+        {
+            foreach (int i in Enumerable.Range(0, space.LayerCount()))
+            {
+                var (x, skip) = (h, Join(skipsOfS.Pop(), skipsOfU.Pop()));
+                h = Time(h => InOneStream(space, time, i, h, times, text, frames), x, skip);
+            }
+            if (space.HasUpsampler())
+            {
+                long[] size = skipsOfS.Peek().shape[2..];
+                h = Time(h => space.Upsample(h, size), h);
+            }
+        }
+        return Predicted(h, null);
+
+        Tensor Predicted(Tensor s, Tensor? u)
+        {
+            var predicted = Axes.BatchToFrames(Temporal.Fusion().call(s, u), frames);
+            return scope is null ? predicted : predicted.MoveToOuterDisposeScope();
+        }
     }
 
     /// <summary>

@@ -10,6 +10,10 @@ namespace Microsoft.ML.Mobius.UNet;
 /// The trained half of a video U-Net. In every layout it holds TC and TA with the names and shapes of diffusers' UNet3DConditionModel; in
 /// LayerParallel TC's "proj_conv" besides, and in StreamParallel what makes it a stream of its own: P, L, Down_u, Up_u and the state fusion.
 /// </summary>
+/// <remarks>
+/// With joined levels, u is the sum of what the temporal layers add to s: it starts as zero, each layer takes P(u) + L(s) and gives what it adds, and P, Down_u and
+/// Up_u start as the linear layers that s goes through. So all temporal layers learn from the first step, where W_f, zero at first, would let none.
+/// </remarks>
 internal sealed class TemporalStream : nn.Module
 {
     [ComponentName(Name = "transformer_in")] private readonly TemporalTransformer? _transformerIn;
@@ -18,28 +22,34 @@ internal sealed class TemporalStream : nn.Module
     [ComponentName(Name = "up_blocks")] private readonly ModuleList<TemporalBlock> _up;
     [ComponentName(Name = "state_fusion")] private readonly StateFusion? _fusion;
     [ComponentName(Name = "stream_in")] private readonly Conv2d? _narrow;
+    [ComponentName(Name = "temp_joins")] private readonly ModuleList<Conv2d>? _joins;
+    private readonly UNetConfig _config;
 
     public TemporalStream(UNetConfig config) : base(nameof(TemporalStream))
     {
+        _config = config;
         var plan = new UNetPlan(config);
-        int first = config.BlockOutChannels[0];
+        int first = config.BlockOutChannels[0], apart = plan.Up.Count - (config.JoinsStreams ? config.JoinedLevels : 0);
         bool stream = config.Layout == UNetLayout.StreamParallel;
         if (config.Motion is not null && config.Layout != UNetLayout.Serial)
             throw new ArgumentException($"Motion modules are layers of the Serial layout, and the layout is {config.Layout}.", nameof(config));
 
-        // T_in is transformer_in (8 heads of the usual size) where there is one stream, and the identity in StreamParallel and between motion modules.
+        // T_in is transformer_in (8 heads of the usual size) where there is one stream, the identity in StreamParallel and between motion modules; and zero where
+        // u is joined.
         _transformerIn = stream || config.Motion is not null ? null
             : new TemporalTransformer(first, heads: 8, config.TemporalNormGroups, innerChannels: 8 * (first / config.Heads(0)));
-        _narrow = stream && config.TemporalWidthDivisor > 1 ? nn.Conv2d(first, config.TemporalChannels(first), 1) : null;
-        _down = nn.ModuleList([.. plan.Down.Select(level => new TemporalBlock(config, level))]);
-        _mid = new TemporalBlock(config, plan.Mid);
-        _up = nn.ModuleList([.. plan.Up.Select(level => new TemporalBlock(config, level))]);
+        _narrow = stream && !config.JoinsStreams && config.TemporalWidthDivisor > 1 ? nn.Conv2d(first, config.TemporalChannels(first), 1) : null;
+        _down = nn.ModuleList([.. plan.Down.Select(level => new TemporalBlock(config, level, stream))]);
+        _mid = new TemporalBlock(config, plan.Mid, stream);
+        _up = nn.ModuleList([.. plan.Up.Select((level, k) => new TemporalBlock(config, level, stream && k < apart))]);
+        _joins = config.JoinsStreams && config.TemporalWidthDivisor > 1 ? nn.ModuleList([.. plan.JoinedChannels(apart)
+            .Select(channels => nn.Conv2d(config.TemporalChannels(channels), channels, 1, bias: false))]) : null;
         _fusion = stream ? new StateFusion(config) : null;
         RegisterComponents();
 
         // In one stream with the frozen layers, temporal layers must start as the identity, or they would disturb the image model. (In
-        // LayerParallel they still do, for there the sum of two identities is twice the stream.)
-        if (!stream)
+        // LayerParallel they still do, for there the sum of two identities is twice the stream.) And what is added to s must start as zero.
+        if (!stream || config.JoinsStreams)
             foreach (var (_, module) in named_modules())
                 (module as TemporalTransformer)?.StartAsIdentity();
     }
@@ -52,8 +62,24 @@ internal sealed class TemporalStream : nn.Module
 
     public StateFusion Fusion() => _fusion ?? throw new InvalidOperationException("Only the StreamParallel layout has a state fusion.");
 
+    /// <summary>Lets layers of the two streams that do the same to each start the same: the head, and with joined levels what u is led through as s is.</summary>
+    public void StartFrom(SpatialStream spatial)
+    {
+        Fusion().StartFrom(spatial);
+        if (_config.JoinsStreams)
+            foreach (var (space, time) in spatial.Down().Append(spatial.Mid()).Concat(spatial.Up()).Zip(_down.Append(_mid).Concat(_up)))
+                time.StartFrom(space);
+    }
+
     /// <summary>T_in(h0), [B·F, C, h, w].</summary>
-    public Tensor In(Tensor h0, long frames) => _transformerIn?.call(h0, frames, null) ?? _narrow?.call(h0) ?? h0.alias();
+    public Tensor In(Tensor h0, long frames) => _transformerIn?.call(h0, frames, null) ?? _narrow?.call(h0)
+        ?? (_config.JoinsStreams ? zeros([h0.shape[0], _config.TemporalChannels((int)h0.shape[1]), .. h0.shape[2..]], h0.dtype, h0.device) : h0.alias());
+
+    /// <summary>s + u, where the streams become one.</summary>
+    /// <param name="i">0, and for the skips 1 and on.</param>
+    /// <param name="s">[B·F, C, h, w].</param>
+    /// <param name="u">[B·F, C_u, h, w].</param>
+    public Tensor Join(int i, Tensor s, Tensor u) => s + (_joins?[i].call(u) ?? u);
 }
 
 /// <summary>The temporal layers of one level.</summary>
@@ -65,11 +91,15 @@ internal sealed class TemporalBlock : nn.Module
     [ComponentName(Name = "laterals")] private readonly ModuleList<Conv2d>? _laterals;
     [ComponentName(Name = "temp_downsamplers")] private readonly ModuleList<Downsampler>? _downsamplers;
     [ComponentName(Name = "temp_upsamplers")] private readonly ModuleList<Upsampler>? _upsamplers;
-    private readonly bool _takesText;
+    private readonly bool _takesText, _adds;
 
-    public TemporalBlock(UNetConfig config, LevelPlan level) : base(nameof(TemporalBlock))
+    /// <param name="config">Layout and widths.</param>
+    /// <param name="level">Its level.</param>
+    /// <param name="apart">Whether it is of a stream beside the spatial one.</param>
+    public TemporalBlock(UNetConfig config, LevelPlan level, bool apart) : base(nameof(TemporalBlock))
     {
-        int channels = config.TemporalChannels(level.Channels);
+        int channels = apart ? config.TemporalChannels(level.Channels) : level.Channels;
+        _adds = config.JoinsStreams;
         int groups = Gcd(config.NormNumGroups, channels), layers = level.InChannels.Count;
         int heads = Math.Max(1, level.Heads * channels / level.Channels);
         int groupsOfTime = Gcd(config.TemporalNormGroups, channels);
@@ -97,7 +127,7 @@ internal sealed class TemporalBlock : nn.Module
                 else
                     _convolutions![i].StartAtZero();
 
-        if (config.Layout == UNetLayout.StreamParallel)
+        if (apart)
         {
             int entries = level.IsMiddle ? 1 : layers;                       // the spatial stream enters the middle block once
             var widths = Enumerable.Range(0, entries).Select(i => config.TemporalChannels(level.InChannels[i])).ToArray();
@@ -118,18 +148,41 @@ internal sealed class TemporalBlock : nn.Module
     /// <summary>TA(x), or x where the level has no temporal attention.</summary>
     public Tensor Attention(int i, Tensor x, long frames, Tensor text) => _attentions?[i].call(x, frames, _takesText ? text : null) ?? x;
 
-    /// <summary>TA(TC(P(u) + L(s))).</summary>
+    /// <summary>TA(TC(P(u) + L(s))); with joined levels, what that adds to L(s).</summary>
     public Tensor Layer(int i, Tensor u, Tensor s, long frames, Tensor text)
     {
         using var scope = NewDisposeScope();
-        return Attention(i, Convolution(i, Project(i, u) + Enter(i, s), frames), frames, text).MoveToOuterDisposeScope();
+        var l = Enter(i, s);
+        return Added(Attention(i, Convolution(i, Project(i, u) + l, frames), frames, text), l).MoveToOuterDisposeScope();
     }
 
-    /// <summary>TC(TA(TC(P(u) + L(s)))).</summary>
+    /// <summary>TC(TA(TC(P(u) + L(s)))); with joined levels, what that adds to L(s).</summary>
     public Tensor Middle(Tensor u, Tensor s, long frames, Tensor text)
     {
         using var scope = NewDisposeScope();
-        return Convolution(1, Layer(0, u, s, frames, text), frames).MoveToOuterDisposeScope();
+        var l = Enter(0, s);
+        var x = Attention(0, Convolution(0, Project(0, u) + l, frames), frames, text);
+        return Added(Convolution(1, x, frames), l).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Lets P, Down_u and Up_u start as the linear layers that s goes through, or, where u is narrower, as they are but without a bias.</summary>
+    public void StartFrom(SpatialBlock spatial)
+    {
+        using var _ = no_grad();
+        for (int i = 0; i < spatial.LayerCount(); i++)
+            if (_projections is not null && _projections.ContainsKey($"{i}"))
+                Start(_projections[$"{i}"], spatial.Shortcut(i));
+        foreach (var (own, that) in (_downsamplers ?? []).Zip(spatial.Downsamplers()))
+            Start(own.Convolution(), that.Convolution());
+        foreach (var (own, that) in (_upsamplers ?? []).Zip(spatial.Upsamplers()))
+            Start(own.Convolution(), that.Convolution());
+
+        static void Start(Conv2d own, Conv2d that)
+        {
+            if (own.weight!.shape.SequenceEqual(that.weight!.shape))
+                own.weight.copy_(that.weight);
+            own.bias!.zero_();
+        }
     }
 
     public Tensor Downsample(Tensor u) => _downsamplers![0].call(u);
@@ -137,6 +190,8 @@ internal sealed class TemporalBlock : nn.Module
     public Tensor Upsample(Tensor u, long[] size) => _upsamplers![0].call(u, size);
 
     private Tensor Project(int i, Tensor u) => _projections is not null && _projections.ContainsKey($"{i}") ? _projections[$"{i}"].call(u) : u;
+
+    private Tensor Added(Tensor x, Tensor l) => _adds ? x - l : x;
 
     private Tensor Enter(int i, Tensor s) => _laterals?[i].call(s) ?? s;
 
@@ -153,20 +208,23 @@ internal sealed class TemporalBlock : nn.Module
 
 /// <summary>
 /// f = W_f [s; u], then the head conv_out(SiLU(GN(f))), a trained copy of the image model's. W_f starts as [I, 0], so at the start the
-/// network is the image model.
+/// network is the image model. Where the streams are one already, the head alone.
 /// </summary>
-internal sealed class StateFusion : nn.Module<Tensor, Tensor, Tensor>
+internal sealed class StateFusion : nn.Module<Tensor, Tensor?, Tensor>
 {
-    [ComponentName(Name = "proj")] private readonly Conv2d _projection;
+    [ComponentName(Name = "proj")] private readonly Conv2d? _projection;
     [ComponentName(Name = "conv_norm_out")] private readonly GroupNorm _normOut;
     [ComponentName(Name = "conv_out")] private readonly Conv2d _convOut;
 
     public StateFusion(UNetConfig config) : base(nameof(StateFusion))
     {
         int channels = config.BlockOutChannels[0];
-        _projection = nn.Conv2d(channels + config.TemporalChannels(channels), channels, 1);
-        nn.init.dirac_(_projection.weight!);
-        nn.init.zeros_(_projection.bias!);
+        if (!config.JoinsStreams)
+        {
+            _projection = nn.Conv2d(channels + config.TemporalChannels(channels), channels, 1);
+            nn.init.dirac_(_projection.weight!);
+            nn.init.zeros_(_projection.bias!);
+        }
         _normOut = Norms.Group(config.NormNumGroups, channels, config.NormEps);
         _convOut = nn.Conv2d(channels, config.OutChannels, 3, padding: 1);
         RegisterComponents();
@@ -185,11 +243,11 @@ internal sealed class StateFusion : nn.Module<Tensor, Tensor, Tensor>
     }
 
     /// <param name="s">[B·F, C, h, w].</param>
-    /// <param name="u">[B·F, C_u, h, w].</param>
+    /// <param name="u">[B·F, C_u, h, w]; null where the streams are one.</param>
     /// <returns>[B·F, c, h, w].</returns>
-    public override Tensor forward(Tensor s, Tensor u)
+    public override Tensor forward(Tensor s, Tensor? u)
     {
-        var f = _projection.call(cat([s, u], 1));
+        var f = _projection is null ? s : _projection.call(cat([s, u!], 1));
         return _convOut.call(nn.functional.silu(_normOut.call(f)));
     }
 }

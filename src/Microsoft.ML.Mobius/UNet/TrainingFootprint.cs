@@ -42,11 +42,11 @@ internal sealed class TrainingFootprint
         (_config, _values, _textValues) = (config, batch * frames * height * width, batch * tokens);
         var plan = new UNetPlan(config);
         bool stream = config.Layout == UNetLayout.StreamParallel;
-        int first = config.BlockOutChannels[0], firstOfU = config.TemporalChannels(first);
+        int first = config.BlockOutChannels[0], firstOfU = config.TemporalChannels(first), apart = plan.Up.Count - (config.JoinsStreams ? config.JoinedLevels : 0);
 
         Add(frozen: ParameterCount.Convolution(config.InChannels, first, 9) + ParameterCount.Linear(first, config.TimeChannels)
             + ParameterCount.Linear(config.TimeChannels, config.TimeChannels), held: Values(first, 0));
-        if (stream && firstOfU != first)
+        if (stream && firstOfU != first && !config.JoinsStreams)
             Add(trained: ParameterCount.Convolution(first, firstOfU, 1), held: Values(firstOfU, 0));
         else if (!stream && config.Motion is null)
         {
@@ -55,14 +55,20 @@ internal sealed class TrainingFootprint
                 passing: PassingThroughTransformer * Values(inner, 0));
         }
         for (int k = 0; k < plan.Down.Count; k++)
-            AddLevel(plan.Down[k], k);
-        AddLevel(plan.Mid, plan.Down.Count - 1);
+            AddLevel(plan.Down[k], k, stream);
+        AddLevel(plan.Mid, plan.Down.Count - 1, stream);
         for (int k = 0; k < plan.Up.Count; k++)
-            AddLevel(plan.Up[k], plan.Up.Count - 1 - k);
+        {
+            if (stream && k == apart)
+                AddJoin(plan.JoinedChannels(k).First(), plan.Up.Count - 1 - k);
+            AddLevel(plan.Up[k], plan.Up.Count - 1 - k, stream && k < apart);
+        }
 
         _part++;
         long head = ParameterCount.Norm(first) + ParameterCount.Convolution(first, config.OutChannels, 9);
-        if (stream)
+        if (config.JoinsStreams)
+            Add(frozen: head, trained: head, held: 3 * Values(first, 0), passing: 2 * Values(first, 0));
+        else if (stream)
             Add(frozen: head, trained: ParameterCount.Convolution(first + firstOfU, first, 1) + head,
                 held: Values(first + firstOfU, 0) + 3 * Values(first, 0), passing: 3 * Values(first, 0));
         else
@@ -111,18 +117,21 @@ internal sealed class TrainingFootprint
         return Math.Max(peak, held + gradients);
     }
 
-    /// <summary>The layers of a level, which is the one of index <paramref name="depth"/> from the outside, or the middle block at the innermost.</summary>
-    private void AddLevel(LevelPlan level, int depth)
+    /// <summary>The layers of a level, which is the one of index <paramref name="depth"/> from the outside, or the middle block at the innermost. Where
+    /// <paramref name="stream"/>, u runs beside s.</summary>
+    private void AddLevel(LevelPlan level, int depth, bool stream)
     {
         var layout = _config.Layout;
-        bool stream = layout == UNetLayout.StreamParallel;
-        int c = level.Channels, cu = _config.TemporalChannels(c);
+        int c = level.Channels, cu = stream ? _config.TemporalChannels(c) : c;
         long C(int channels) => Values(channels, depth);
 
         for (int i = 0; i < level.InChannels.Count; i++)
         {
             int width = level.InChannels[i], widthOfU = _config.TemporalChannels(width);
             bool attends = i < level.AttentionCount, entered = stream && !(level.IsMiddle && i > 0), joined = level.SkipChannels[i] > 0;
+
+            if (_config.JoinsStreams && !stream && joined)
+                AddJoin(level.SkipChannels[i], depth);
 
             // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that; else the result alone stays.
             _part++;
@@ -162,6 +171,15 @@ internal sealed class TrainingFootprint
             Add(frozen: ParameterCount.Convolution(c, c, 9), trained: stream ? ParameterCount.Convolution(cu, cu, 9) : 0,
             held: perChannel * (c + (stream ? cu : 0)), result: perChannel * (c + (stream ? cu : 0)));
         }
+    }
+
+    /// <summary>s + u, with a convolution before where u is narrower.</summary>
+    private void AddJoin(int channels, int depth)
+    {
+        _part++;
+        int channelsOfU = _config.TemporalChannels(channels);
+        bool projects = channelsOfU != channels;
+        Add(trained: projects ? (long)channels * channelsOfU : 0, held: Values(channels, depth) * (projects ? 2 : 1), result: Values(channels, depth));
     }
 
     /// <summary>SA: the block, and where projections are convolutions, which save their inputs, those two.</summary>

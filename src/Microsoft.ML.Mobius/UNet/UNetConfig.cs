@@ -104,6 +104,12 @@ internal sealed record UNetConfig
     [JsonPropertyName("mobius_temporal_width_divisor")] public int TemporalWidthDivisor { get; init; } = 1;
     [JsonPropertyName("mobius_lateral")] public Lateral Lateral { get; init; } = Lateral.Convolution;
 
+    /// <summary>
+    /// Of the up levels of StreamParallel the last so many run in one stream, into which u is added before them, as Serial does; 0, the paper's, fuses the streams
+    /// after all levels.
+    /// </summary>
+    [JsonPropertyName("mobius_joined_levels")] public int JoinedLevels { get; init; }
+
     /// <summary>Whether the second attention of temporal layers is over the text states instead of the frames.</summary>
     [JsonPropertyName("mobius_temporal_text")] public bool TemporalText { get; init; }
 
@@ -137,6 +143,9 @@ internal sealed record UNetConfig
     /// <summary>Channels of the temporal stream beside that many spatial ones.</summary>
     public int TemporalChannels(int channels) => Layout == UNetLayout.StreamParallel ? channels / TemporalWidthDivisor : channels;
 
+    /// <summary>Whether the two streams become one before the end.</summary>
+    [JsonIgnore] public bool JoinsStreams => Layout == UNetLayout.StreamParallel && JoinedLevels > 0;
+
     /// <summary>Refuses what cannot be built, with the key, what it is and what it may be.</summary>
     /// <exception cref="ArgumentException">Something cannot.</exception>
     public void Validate()
@@ -167,6 +176,8 @@ internal sealed record UNetConfig
             throw new ArgumentException($"mobius_layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.");
         if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
             throw new ArgumentException($"mobius_temporal_width_divisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.");
+        if (JoinedLevels < 0 || JoinedLevels > levels)
+            throw new ArgumentException($"mobius_joined_levels is {JoinedLevels}; the U-Net has {levels} up levels, so 0 to {levels} are possible.");
         for (int k = 0; k < levels; k++)
         {
             int channels = BlockOutChannels[k];

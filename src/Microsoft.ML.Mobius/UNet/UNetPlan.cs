@@ -59,4 +59,9 @@ internal sealed class UNetPlan
         }
         Up = up;
     }
+
+    /// <summary>Channels where two streams become one before an up level: of the stream, then of the skips that its layers and all after it take.</summary>
+    /// <param name="from">Number of the up level.</param>
+    public IEnumerable<int> JoinedChannels(int from)
+        => Up.Skip(from).SelectMany(level => level.SkipChannels).Prepend(from == 0 ? Mid.Channels : Up[from - 1].Channels);
 }

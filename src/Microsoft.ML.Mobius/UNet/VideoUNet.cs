@@ -44,7 +44,7 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
             case UNetLayout.LayerParallel:
                 return new LayerParallelUNet(config, spatial, temporal);
             case UNetLayout.StreamParallel:
-                temporal.Fusion().StartFrom(spatial);
+                temporal.StartFrom(spatial);
                 return new StreamParallelUNet(config, spatial, temporal);
             default:
                 throw new ArgumentOutOfRangeException(nameof(config), config.Layout,
@@ -106,6 +106,14 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     /// <summary>The network; where it is to be recomputed, all that is trained before the last layers is computed by <see cref="Part"/>.</summary>
     protected abstract Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation);
+
+    /// <summary>A layer of one stream: TA(SA(TC(SC([h; skip], e)), c)).</summary>
+    protected static Tensor InOneStream(SpatialBlock space, TemporalBlock time, int i, Tensor h, Tensor e, Tensor text, long frames)
+    {
+        using var scope = NewDisposeScope();
+        var x = time.Convolution(i, space.Resnet(i, h, e), frames);
+        return time.Attention(i, space.Attention(i, x, text), frames, text).MoveToOuterDisposeScope();
+    }
 
     /// <summary>The stream and its skip along the channels, or the stream alone.</summary>
     protected static Tensor Joined(Tensor[] x) => x is [var one] ? one : cat(x, 1);

@@ -13,14 +13,18 @@ public sealed class StreamParallelUNetTests
     [DataRow(1, Lateral.Identity, false)]
     [DataRow(2, Lateral.Convolution, false)]
     [DataRow(4, Lateral.Convolution, true)]
-    public void Forward_BeforeTheFirstStep_IsTheImageModelBitForBit(int divisor, Lateral lateral, bool told)
+    [DataRow(1, Lateral.Convolution, true, 1)]
+    [DataRow(1, Lateral.Identity, true, 1)]
+    [DataRow(2, Lateral.Convolution, true, 1)]
+    [DataRow(1, Lateral.Convolution, true, 2)]
+    public void Forward_BeforeTheFirstStep_IsTheImageModelBitForBit(int divisor, Lateral lateral, bool told, int joined = 0)
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         random.manual_seed(1);
         var spatial = Tiny.Spatial(Tiny.UNet);
         using var unet = VideoUNet.Around(
-            spatial, Tiny.UNet with { TemporalWidthDivisor = divisor, Lateral = lateral, TemporalText = told, FramePositions = told });
+            spatial, Tiny.UNet with { TemporalWidthDivisor = divisor, Lateral = lateral, JoinedLevels = joined, TemporalText = told, FramePositions = told });
         var (z, text) = (randn([1, 4, 3, 9, 7]), randn([1, 5, 16]));
 
         var video = unet.call(z, full([1], 400, ScalarType.Int64), text);
@@ -48,12 +52,82 @@ public sealed class StreamParallelUNetTests
     }
 
     [TestMethod]
+    public void Backward_JoinedAtTheFirstStep_ReachesTheTemporalLayersOfAllLevels()
+    {
+        using var scope = NewDisposeScope();
+        random.manual_seed(1);
+        using var unet = VideoUNet.Around(Tiny.Spatial(Tiny.UNet), Tiny.UNet with { JoinedLevels = 1 });
+
+        unet.call(randn([2, 4, 3, 8, 8]), tensor([3L, 900L]), randn([2, 5, 16])).square().mean().backward();
+
+        Assert.IsTrue(unet.Spatial.parameters().All(p => !p.requires_grad && p.grad is null));
+        foreach (var (name, parameter) in unet.Temporal.named_parameters())
+            if (name.EndsWith("conv4.3.weight", StringComparison.Ordinal) || name.EndsWith("proj_out.weight", StringComparison.Ordinal))
+                Assert.IsGreaterThan(0, parameter.grad!.abs().sum().item<float>(), name);
+    }
+
+    [TestMethod]
+    [DataRow(1, 1)]
+    [DataRow(2, 2)]
+    public void Forward_Joined_IsTheSumOfStreamsThenSerial(int divisor, int joined)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        using var unet = Trained(Tiny.UNet with { JoinedLevels = joined, TemporalWidthDivisor = divisor, TemporalText = true });
+        var (z, t, text) = (randn([1, 4, 3, 8, 8]), tensor([400L]), randn([1, 5, 16]));
+        const long F = 3;
+
+        var (spatial, temporal) = (unet.Spatial, unet.Temporal);
+        var e = spatial.TimeEmbedding(t, F);
+        var s = spatial.ConvIn(Axes.FramesToBatch(z));
+        var u = zeros([F, s.shape[1] / divisor, 8, 8]);
+        var skips = new Stack<(Tensor S, Tensor U)>([(s, u)]);
+        foreach (var (space, time) in spatial.Down().Zip(temporal.Down()))
+        {
+            for (int i = 0; i < space.LayerCount(); i++)
+                skips.Push((s = space.Layer(i, s, e, text.expand(F, -1, -1)), u = time.Layer(i, u, s, F, text)));
+            if (space.HasDownsampler())
+                skips.Push((s = space.Downsample(s), u = time.Downsample(u)));
+        }
+        s = spatial.Mid().Middle(s, e, text.expand(F, -1, -1));
+        u = temporal.Mid().Middle(u, s, F, text);
+        int level = 0, join = 0;
+        Tensor? h = null;
+        foreach (var (space, time) in spatial.Up().Zip(temporal.Up()))
+        {
+            if (level++ == temporal.Up().Count - joined)
+                h = temporal.Join(join++, s, u);
+            for (int i = 0; i < space.LayerCount(); i++)
+            {
+                var skip = skips.Pop();
+                if (h is null)
+                {
+                    s = space.Layer(i, cat([s, skip.S], 1), e, text.expand(F, -1, -1));
+                    u = time.Layer(i, cat([u, skip.U], 1), s, F, text);
+                }
+                else
+                    h = time.Attention(i, space.Attention(i, time.Convolution(i,
+                        space.Resnet(i, cat([h, temporal.Join(join++, skip.S, skip.U)], 1), e), F), text.expand(F, -1, -1)), F, text);
+            }
+            if (space.HasUpsampler())
+            {
+                long[] size = skips.Peek().S.shape[2..];
+                if (h is null)
+                    (s, u) = (space.Upsample(s, size), time.Upsample(u, size));
+                else
+                    h = space.Upsample(h, size);
+            }
+        }
+        Close.Assert(Axes.BatchToFrames(temporal.Fusion().call(h!, null), F), unet.call(z, t, text), 1e-5);
+    }
+
+    [TestMethod]
     public void Forward_TwoClips_AreIndependent()
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         random.manual_seed(1);
-        using var unet = VideoUNet.Around(Tiny.Spatial(Tiny.UNet), Tiny.UNet with { TemporalText = true });
+        using var unet = VideoUNet.Around(Tiny.Spatial(Tiny.UNet), Tiny.UNet with { TemporalText = true, JoinedLevels = 1 });
         foreach (var parameter in unet.Temporal.parameters())
             parameter.add_(randn_like(parameter) * 0.05);
         var (z, t, text) = (randn([2, 4, 3, 8, 8]), tensor([3L, 900L]), randn([2, 5, 16]));
@@ -102,10 +176,11 @@ public sealed class StreamParallelUNetTests
     [DataRow(2)]
     [DataRow(3)]
     [DataRow(5)]
-    public void Backward_SpatialFramesInChunks_GivesTheSameGradients(int chunk)
+    [DataRow(2, 1)]
+    public void Backward_SpatialFramesInChunks_GivesTheSameGradients(int chunk, int joined = 0)
     {
         using var scope = NewDisposeScope();
-        using var unet = Trained(Tiny.UNet with { TemporalText = true });
+        using var unet = Trained(Tiny.UNet with { TemporalText = true, JoinedLevels = joined });
         var (z, t, text) = (randn([2, 4, 3, 9, 7]), tensor([3L, 900L]), randn([2, 5, 16]));
         var (loss, gradients) = Gradients(unet, z, t, text);
         unet.SpatialFrameChunk = chunk;
@@ -120,12 +195,17 @@ public sealed class StreamParallelUNetTests
     [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution)]
     [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity)]
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution, 1)]
+    [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, 2)]
     [DataRow(UNetLayout.Serial, 1, Lateral.Convolution)]
     [DataRow(UNetLayout.LayerParallel, 1, Lateral.Convolution)]
-    public void Backward_Recomputed_GivesTheSameGradients(UNetLayout layout, int divisor, Lateral lateral)
+    public void Backward_Recomputed_GivesTheSameGradients(UNetLayout layout, int divisor, Lateral lateral, int joined = 0)
     {
         using var scope = NewDisposeScope();
-        using var unet = Trained(Tiny.UNet with { Layout = layout, TemporalWidthDivisor = divisor, Lateral = lateral, FramePositions = true });
+        using var unet = Trained(Tiny.UNet with
+        {
+            Layout = layout, TemporalWidthDivisor = divisor, Lateral = lateral, JoinedLevels = joined, FramePositions = true,
+        });
         var (z, t, text) = (randn([2, 4, 3, 9, 7]), tensor([3L, 900L]), randn([2, 5, 16]));
         var (loss, gradients) = Gradients(unet, z, t, text);
         unet.RecomputeActivations = true;
@@ -133,7 +213,7 @@ public sealed class StreamParallelUNetTests
         var (lossAgain, again) = Gradients(unet, z, t, text);
         Assert.AreEqual(before + 2 * gradients.Count, Tensor.TotalCount, "A tensor leaks.");        // a gradient and its copy
         Assert.AreEqual(loss, lossAgain);
-        if (layout == UNetLayout.StreamParallel)
+        if (layout == UNetLayout.StreamParallel && joined == 0)
             foreach (var (name, gradient) in gradients)
                 Assert.IsTrue(gradient.equal(again[name]).all().item<bool>(), name);
         Assert.IsTrue(Norm(gradients.Keys.ToDictionary(name => name, name => gradients[name] - again[name])) < 1e-6 * Norm(gradients));

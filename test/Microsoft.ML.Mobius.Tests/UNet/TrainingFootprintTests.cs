@@ -13,11 +13,15 @@ public sealed class TrainingFootprintTests
     [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution, false)]
     [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity, true)]
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, true)]
-    public void Parameters_AreThoseOfTheNetwork(UNetLayout layout, int divisor, Lateral lateral, bool told)
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution, true, 1)]
+    [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, false, 1)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity, true, 2)]
+    [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, true, 2)]
+    public void Parameters_AreThoseOfTheNetwork(UNetLayout layout, int divisor, Lateral lateral, bool told, int joined = 0)
     {
         var config = Tiny.UNet with
         {
-            Layout = layout, TemporalWidthDivisor = divisor, Lateral = lateral, TemporalText = told, FramePositions = told, CrossAttentionDim = 24,
+            Layout = layout, TemporalWidthDivisor = divisor, JoinedLevels = joined, Lateral = lateral, TemporalText = told, FramePositions = told, CrossAttentionDim = 24,
         };
         AssertSame(config);
     }

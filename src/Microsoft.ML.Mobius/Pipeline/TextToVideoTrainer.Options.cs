@@ -389,8 +389,8 @@ public sealed partial class TextToVideoTrainer
                 copy.TensorBoardFolder ??= Path.Combine(folder, "logs");
             }
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
-            copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? 2;
-            copy.JoinedLevels ??= model.Video?.JoinedLevels ?? 1;
+            copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? (copy.Lateral == UNet.Lateral.Identity ? 1 : 2);
+            copy.JoinedLevels ??= model.Video is { Layout: UNetLayout.StreamParallel } video ? video.JoinedLevels : 1;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
             copy.TemporalText ??= model.Video?.TemporalText ?? true;
             copy.FramePositions ??= model.Video?.FramePositions ?? true;

@@ -24,6 +24,7 @@ internal static class BenchCommandLine
                 (sizes, arms, videos, folder) => SamplingBench.Run(sizes, arms, videos, folder, interrupt)),
             Profile(interrupt),
             Reference(interrupt),
+            Plots(),
             Measure(),
         };
         var parsed = root.Parse(args);
@@ -77,6 +78,15 @@ internal static class BenchCommandLine
         var output = Output();
         var command = new Command("reference", "A training step beside that of the PyTorch implementations") { quick, output };
         command.SetAction(parsed => ReferenceBench.Run(parsed.GetValue(quick) ? 3 : 5, parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Plots()
+    {
+        var reports = new Option<string>("--reports") { Description = "Folder with training.json, growth.json and the like, with or without something before and after the name", Required = true };
+        var output = new Option<string>("--out") { Description = "Folder for the plots", Required = true };
+        var command = new Command("plots", "Draws training.png and growth.png from the newest results in a folder") { reports, output };
+        command.SetAction(parsed => ReportPlots.Draw(parsed.GetRequiredValue(reports), parsed.GetRequiredValue(output)));
         return command;
     }
 

@@ -6,7 +6,8 @@ namespace Microsoft.ML.Mobius.Benchmarks;
 /// <param name="Name">As on the command line and in the results.</param>
 /// <param name="Description">For the results.</param>
 /// <param name="Change">What differs from the trainer's defaults.</param>
-internal sealed record Arm(string Name, string Description, Action<TextToVideoTrainer.Options> Change)
+/// <param name="Narrow">Whether its temporal layers are cut to as many trained parameters as the default has.</param>
+internal sealed record Arm(string Name, string Description, Action<TextToVideoTrainer.Options> Change, bool Narrow = false)
 {
     /// <summary>The arm that the others are compared with.</summary>
     public const string Baseline = "serial";
@@ -14,9 +15,13 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
     /// <summary>What a user gets who changes nothing.</summary>
     public const string Default = "stream-parallel-default";
 
+    /// <summary>What <see cref="Inner"/> gives where nothing is cut.</summary>
+    public const int All32 = 32;
+
     public static IReadOnlyList<Arm> All { get; } =
     [
         Plain(Baseline, UNetLayout.Serial, "the fair baseline: frozen spatial and trained temporal layers in one stream"),
+        Plain("serial-narrow", UNetLayout.Serial, "the baseline, its temporal layers cut inside to the trained parameters of the default") with { Narrow = true },
         Plain("layer-parallel", UNetLayout.LayerParallel, "the network that the authors published"),
         Plain("stream-parallel", UNetLayout.StreamParallel, "the paper's own: full width, nothing added"),
         new(Default, "the trainer's defaults", _ => { }),
@@ -28,6 +33,27 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
     /// <exception cref="ArgumentException">There is none of that name.</exception>
     public static Arm Named(string name) => All.FirstOrDefault(arm => arm.Name == name)
         ?? throw new ArgumentException($"There is no arm '{name}'; there are {string.Join(", ", All.Select(arm => arm.Name))}.");
+
+    /// <summary>The U-Net that it trains around an image model of that size.</summary>
+    public UNetConfig UNet(ModelSize size)
+    {
+        var options = new TextToVideoTrainer.Options();
+        Change(options);
+        return options.For(size.Start()).Architecture(size.UNet);
+    }
+
+    /// <summary>
+    /// Of every 32 channels inside its temporal layers those that it keeps: 32, but where it is narrow, so many that its trained parameters come nearest to the default's.
+    /// </summary>
+    public int Inner(ModelSize size)
+    {
+        if (!Narrow)
+            return All32;
+        long wanted = Trained(Named(Default).UNet(size));
+        return Enumerable.Range(1, All32).MinBy(inner => Math.Abs(Trained(UNet(size) with { TemporalInner = inner }) - wanted));
+    }
+
+    private static long Trained(UNetConfig config) => new TrainingFootprint(config, batch: 1, frames: 1, height: 8, width: 8, tokens: 1).Trained;
 
     /// <summary>The temporal layers of published text-to-video models, at full width, in whichever layout.</summary>
     private static Arm Plain(string name, UNetLayout layout, string description) => new(name, description, options =>

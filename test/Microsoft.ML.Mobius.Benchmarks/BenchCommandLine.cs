@@ -23,6 +23,8 @@ internal static class BenchCommandLine
             Bench("sampling", "The cost of generating a video", main, "videos of every arm", 3, 1,
                 (sizes, arms, videos, folder) => SamplingBench.Run(sizes, arms, videos, folder, interrupt)),
             Profile(interrupt),
+            Reference(interrupt),
+            Plots(),
             Measure(),
         };
         var parsed = root.Parse(args);
@@ -67,6 +69,24 @@ internal static class BenchCommandLine
         var command = new Command("profile", "Where the time of a training step goes") { arm, size, output };
         command.SetAction(parsed => ProfileBench.Run(parsed.GetValue(size)?[0] ?? ModelSize.All[0], parsed.GetValue(arm)?[0] ?? Arm.Named(Arm.Default),
             steps: 2, parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Reference(CancellationToken interrupt)
+    {
+        var quick = new Option<bool>("--quick") { Description = "3 steps of every network instead of 5" };
+        var output = Output();
+        var command = new Command("reference", "A training step beside that of the PyTorch implementations") { quick, output };
+        command.SetAction(parsed => ReferenceBench.Run(parsed.GetValue(quick) ? 3 : 5, parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Plots()
+    {
+        var reports = new Option<string>("--reports") { Description = "Folder with training.json, growth.json and the like, with or without something before and after the name", Required = true };
+        var output = new Option<string>("--out") { Description = "Folder for the plots", Required = true };
+        var command = new Command("plots", "Draws training.png and growth.png from the newest results in a folder") { reports, output };
+        command.SetAction(parsed => ReportPlots.Draw(parsed.GetRequiredValue(reports), parsed.GetRequiredValue(output)));
         return command;
     }
 

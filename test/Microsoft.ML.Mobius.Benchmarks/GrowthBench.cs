@@ -5,7 +5,7 @@ using Microsoft.ML.Mobius.Files;
 
 namespace Microsoft.ML.Mobius.Benchmarks;
 
-/// <summary>How the cost of a training step grows with frames, batch and width: growth.json, growth.md and two plots.</summary>
+/// <summary>How the cost of a training step grows with frames, batch and width: growth.json, growth.md and growth.png.</summary>
 internal static class GrowthBench
 {
     private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web) { WriteIndented = true };
@@ -22,7 +22,7 @@ internal static class GrowthBench
         var failures = new List<string>();
         int threads = 0;
         var made = new Dictionary<Workload, Measurement>();
-        foreach (var (axis, value, change) in Steps(size))
+        foreach (var (axis, value, change) in Steps())
             foreach (var arm in arms)
             {
                 var work = change(new Workload(Activity.Training, arm.Name, size, steps));
@@ -32,8 +32,9 @@ internal static class GrowthBench
                     if (!made.TryGetValue(work, out var measured))                        // the point that two axes share
                         measured = made[work] = OwnProcess.Measure(work, interrupt);
                     threads = measured.Threads;
-                    points.Add(new GrowthPoint(arm.Name, axis, value, Spread.Of(measured.CpuSeconds).Median, Spread.Of(measured.WallSeconds).Median, measured.PeakBytes));
-                    Console.WriteLine(FormattableString.Invariant($"    CPU {points[^1].CpuSeconds:F2} s, peak {measured.PeakBytes >> 20} MiB"));
+                    points.Add(new GrowthPoint(arm.Name, axis, value, Spread.Of(measured.CpuSeconds).Median, Spread.Of(measured.WallSeconds).Median, measured.PeakBytes,
+                        measured.EstimatedBytes, measured.Trained));
+                    Console.WriteLine(FormattableString.Invariant($"    CPU {points[^1].CpuSeconds:F2} s, peak {measured.PeakBytes >> 20} MiB, estimated {measured.EstimatedBytes >> 20} MiB"));
                 }
                 catch (MeasurementFailedException e)
                 {
@@ -49,21 +50,20 @@ internal static class GrowthBench
         FileAside.Write(Path.Combine(folder, "growth.json"), path => File.WriteAllBytes(path,
             JsonSerializer.SerializeToUtf8Bytes(new { machine, size = size.Name, points, exponents = fits, failures }, s_json)));
         FileAside.Write(Path.Combine(folder, "growth.md"), path => File.WriteAllText(path, report));
-        GrowthPlot.Write(Path.Combine(folder, "growth-seconds.png"), "CPU seconds of a training step", "s", points, point => point.CpuSeconds);
-        GrowthPlot.Write(Path.Combine(folder, "growth-memory.png"), "Peak memory of training", "MiB", points, point => point.PeakBytes / (double)(1 << 20));
+        GrowthPlot.Write(Path.Combine(folder, "growth.png"), points);
         Console.WriteLine($"\n{report}\nWritten to {folder}.");
         return failures.Count == 0;
     }
 
-    /// <summary>Axis, value and the workload there. The widths are those of the first level, of 64-wide heads.</summary>
-    private static IEnumerable<(string Axis, double Value, Func<Workload, Workload> Change)> Steps(ModelSize size)
+    /// <summary>Axis, value and the workload there. Width is that of the trained layers as a share of the full one, whatever the spatial ones have.</summary>
+    private static IEnumerable<(string Axis, double Value, Func<Workload, Workload> Change)> Steps()
     {
         foreach (int frames in new[] { 4, 8, 16, 32 })
             yield return ("frames", frames, work => work with { Frames = frames });
         foreach (int batch in new[] { 1, 2, 3, 4 })
             yield return ("batch", batch, work => work with { Batch = batch });
-        foreach (int width in new[] { 64, 128, 192, 256 })
-            yield return ("width", width, work => work with { Size = new ModelSize($"width {width}", [width, 2 * width, 4 * width, 4 * width], size.CrossAttention) });
+        foreach (int divisor in new[] { 8, 4, 2, 1 })
+            yield return ("width", 1.0 / divisor, work => work with { WidthDivisor = divisor });
     }
 
     /// <summary>p of the power law a x^p that is nearest in least squares of the logarithms.</summary>
@@ -80,7 +80,9 @@ internal static class GrowthBench
             # Growth of the cost of a training step
 
             {machine.Markdown}
-            - size {size.Name}, 8 frames, 32x32 latents, batch 1, but for what the axis says; width is that of the first level
+            - size {size.Name}, 8 frames, 32x32 latents, batch 1, but for what the axis says; width is that of the trained temporal stream, or of Serial's temporal
+              layers inside, as a share of the full one
+            - estimated: what the trainer's EstimateMemory says; parts of a narrow model that stay as wide as they are (the frozen half, projections) keep exponents of width low
             - An exponent p says that the cost grows as the p-th power (least squares of the logarithms).
 
             | arm | axis | exponent of CPU seconds | exponent of peak memory |
@@ -89,10 +91,11 @@ internal static class GrowthBench
             """);
         foreach (var fit in fits)
             text.Append(CultureInfo.InvariantCulture, $"| {fit.Arm} | {fit.Axis} | {fit.CpuSeconds:F2} | {fit.PeakBytes:F2} |\n");
-        text.Append("\n| arm | axis | value | CPU s | wall s | peak MiB |\n|---|---|---|---|---|---|\n");
+        text.Append("\n| arm | axis | value | CPU s | wall s | peak MiB | estimated | estimated / peak | trained |\n|---|---|---|---|---|---|---|---|---|\n");
         foreach (var point in points)
             text.Append(CultureInfo.InvariantCulture,
-                $"| {point.Arm} | {point.Axis} | {point.Value} | {point.CpuSeconds:F2} | {point.WallSeconds:F2} | {point.PeakBytes >> 20} |\n");
+                $"| {point.Arm} | {point.Axis} | {point.Value} | {point.CpuSeconds:F2} | {point.WallSeconds:F2} | {point.PeakBytes >> 20} ")
+                .Append(CultureInfo.InvariantCulture, $"| {point.EstimatedBytes >> 20} | {(double)point.EstimatedBytes / point.PeakBytes:F2} | {point.Trained:N0} |\n");
         foreach (string failure in failures)
             text.Append(CultureInfo.InvariantCulture, $"\n{failure}\n");
         return text.ToString();
@@ -103,4 +106,5 @@ internal static class GrowthBench
 }
 
 /// <summary>What a step costs at one place of one axis: medians.</summary>
-internal sealed record GrowthPoint(string Arm, string Axis, double Value, double CpuSeconds, double WallSeconds, long PeakBytes);
+internal sealed record GrowthPoint(
+    string Arm, string Axis, double Value, double CpuSeconds, double WallSeconds, long PeakBytes, long EstimatedBytes, long Trained);

@@ -1,42 +1,55 @@
-using Microsoft.ML.Mobius.Files;
 using OxyPlot;
 using OxyPlot.Axes;
 using OxyPlot.Legends;
 using OxyPlot.Series;
-using OxyPlot.SkiaSharp;
 
 namespace Microsoft.ML.Mobius.Benchmarks;
 
-/// <summary>Draws cost against size, both logarithmic, so that a power law is a straight line: a colour per arm, a dash per axis.</summary>
+/// <summary>
+/// Draws cost against frames, batch and width, all logarithmic, so that a power law is a straight line: a column per axis, a row per cost, a colour per arm; what the
+/// trainer estimates of memory is dotted.
+/// </summary>
 internal static class GrowthPlot
 {
-    private const int Width = 900, Height = 600;
+    private const int Width = 360, Height = 330;
 
-    private static readonly OxyColor[] s_colours = [OxyColors.Gray, OxyColors.SteelBlue, OxyColors.DarkOrange, OxyColors.SeaGreen, OxyColors.Purple];
-    private static readonly (LineStyle Line, MarkerType Marker)[] s_dashes =
-        [(LineStyle.Solid, MarkerType.Circle), (LineStyle.Dash, MarkerType.Square), (LineStyle.Dot, MarkerType.Triangle)];
+    private const double Mebibyte = 1 << 20;
 
-    public static void Write(string path, string title, string unit, IReadOnlyList<GrowthPoint> points, Func<GrowthPoint, double> cost)
+    public static void Write(string path, IReadOnlyList<GrowthPoint> points)
     {
-        var plot = new PlotModel { Title = title, Background = OxyColors.White };
-        plot.Legends.Add(new Legend { LegendPlacement = LegendPlacement.Outside, LegendPosition = LegendPosition.RightTop });
-        plot.Axes.Add(new LogarithmicAxis { Position = AxisPosition.Bottom, Title = "times the smallest", Base = 2, MajorGridlineStyle = LineStyle.Dot });
-        plot.Axes.Add(new LogarithmicAxis { Position = AxisPosition.Left, Title = unit, Base = 2, MajorGridlineStyle = LineStyle.Dot });
-        foreach (var (colour, arm) in points.GroupBy(point => point.Arm).Index())
-            foreach (var (dash, axis) in arm.GroupBy(point => point.Axis).Index())
+        var axes = points.GroupBy(point => point.Axis).ToArray();
+        Plots.Write(path,
+        [
+            [.. axes.Select((axis, i) => Plot("processor seconds per step", axis, showsArms: i == 0, (point => point.CpuSeconds, LineStyle.Solid)))],
+            [.. axes.Select(axis => Plot("peak memory, MiB (dotted: estimated)", axis, showsArms: false,
+                (point => point.PeakBytes / Mebibyte, LineStyle.Solid), (point => point.EstimatedBytes / Mebibyte, LineStyle.Dot)))],
+        ], Width, _ => Height);
+    }
+
+    private static PlotModel Plot(string title, IGrouping<string, GrowthPoint> axis, bool showsArms, params (Func<GrowthPoint, double> Of, LineStyle Style)[] costs)
+    {
+        var plot = new PlotModel { Title = title, TitleFontSize = 13, TitleFontWeight = FontWeights.Normal };
+        if (showsArms)
+            plot.Legends.Add(new Legend { LegendPosition = LegendPosition.LeftTop, LegendFontSize = 11, LegendBackground = OxyColors.White });
+        plot.Axes.Add(Logarithmic(AxisPosition.Bottom, axis.Key));
+        plot.Axes.Add(Logarithmic(AxisPosition.Left, null));
+        foreach (var (colour, arm) in axis.GroupBy(point => point.Arm).Index())
+            foreach (var (of, style) in costs)
             {
+                bool solid = style == LineStyle.Solid;
                 var line = new LineSeries
                 {
-                    Title = $"{axis.Key}, {arm.Key}", Color = s_colours[colour % s_colours.Length], LineStyle = s_dashes[dash % s_dashes.Length].Line,
-                    MarkerType = s_dashes[dash % s_dashes.Length].Marker, MarkerFill = s_colours[colour % s_colours.Length],
+                    Title = arm.Key, Color = Plots.Colour(colour), LineStyle = style, MarkerType = solid ? MarkerType.Circle : MarkerType.None,
+                    MarkerFill = Plots.Colour(colour),
                 };
-                line.Points.AddRange(axis.Select(point => new DataPoint(point.Value / axis.First().Value, cost(point))));
+                line.Points.AddRange(arm.Select(point => new DataPoint(point.Value, of(point))));
                 plot.Series.Add(line);
             }
-        FileAside.Write(path, aside =>
-        {
-            using var file = File.Create(aside);
-            new PngExporter { Width = Width, Height = Height, UseTextShaping = false }.Export(plot, file);
-        });
+        return plot;
     }
+
+    private static LogarithmicAxis Logarithmic(AxisPosition position, string? title) => new()
+    {
+        Position = position, Title = title, Base = 2, MajorGridlineStyle = LineStyle.Dot, StringFormat = "0.###", MinimumPadding = 0.05, MaximumPadding = 0.05,
+    };
 }

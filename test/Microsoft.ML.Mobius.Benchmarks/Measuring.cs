@@ -1,7 +1,7 @@
-using System.Diagnostics;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Training;
+using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
 using static TorchSharp.torch;
 
@@ -17,6 +17,9 @@ internal static class Measuring
 
     public static Measurement Run(Workload work)
     {
+        if (work.Activity == Activity.Reference)
+            return ReferenceBench.Measure(work);
+
         // The code of libraries is read into memory when it is first used: by this, and not by what is measured.
         Measure(work with { Size = s_tiny, Side = 8, Count = 1 });
         return Measure(work);
@@ -29,7 +32,9 @@ internal static class Measuring
         var options = Options(work);
         options.Progress = clock;
         var mlContext = new MLContext(seed: 0);
-        var start = work.Size.Start(image => others = Count(image.TextEncoder) + Count(image.Autoencoder));
+        var arm = Arm.Named(work.Arm);
+        bool cut = options.Layout == UNetLayout.Serial;
+        var start = work.Size.Start(image => others = Count(image.TextEncoder) + Count(image.Autoencoder), cut ? arm.Inner(work.Size) / work.WidthDivisor : Arm.All32);
         var trainer = new TextToVideoTrainer(mlContext, options, start);
         long estimated = trainer.EstimateMemory().PeakBytes;
         var data = mlContext.Data.LoadFromEnumerable(Clips(work));
@@ -50,6 +55,8 @@ internal static class Measuring
             HeldOutFraction = 0, EvaluateEvery = 0, SamplingSteps = SamplingSteps,
         };
         Arm.Named(work.Arm).Change(options);
+        if (work.WidthDivisor > 1)
+            options.TemporalWidthDivisor = work.WidthDivisor;
         return options;
     }
 
@@ -70,24 +77,6 @@ internal static class Measuring
             var pixels = new byte[work.Frames * work.Side * work.Side * 3];
             random.NextBytes(pixels);
             yield return new Row { Caption = $"clip {i}", Clip = new VideoClip(pixels, work.Frames, work.Side, work.Side, frameRate: 8) };
-        }
-    }
-
-    /// <summary>Two measurements of time for each tick but the first: since the tick before.</summary>
-    private sealed class Clock : IProgress<TrainingProgress>
-    {
-        private readonly List<(TimeSpan Cpu, long Wall)> _ticks = [];
-
-        public IReadOnlyList<double> CpuSeconds => [.. _ticks.Zip(_ticks.Skip(1), (from, to) => (to.Cpu - from.Cpu).TotalSeconds)];
-
-        public IReadOnlyList<double> WallSeconds => [.. _ticks.Zip(_ticks.Skip(1), (from, to) => Stopwatch.GetElapsedTime(from.Wall, to.Wall).TotalSeconds)];
-
-        public void Report(TrainingProgress step) => Tick();
-
-        public void Tick()
-        {
-            using var process = Process.GetCurrentProcess();
-            _ticks.Add((process.TotalProcessorTime, Stopwatch.GetTimestamp()));
         }
     }
 

@@ -25,6 +25,9 @@ internal sealed class MemoryPeak
         _before = process.WorkingSet64;
     }
 
+    /// <summary>Bytes of the whole process at the peak so far.</summary>
+    public long Whole() => Rise() + _before;
+
     /// <summary>Bytes at the peak so far, beyond those before.</summary>
     public long Rise()
     {

@@ -50,17 +50,23 @@ internal sealed record ModelSize(string Name, IReadOnlyList<int> Channels, int C
     private static AutoencoderKlConfig Autoencoder => new() { BlockOutChannels = [8], NormNumGroups = 4 };
 
     /// <summary>The model as trainers take it; made when it is opened.</summary>
-    public PretrainedModel Start(Action<TextToImageModel>? opened = null) => new(Autoencoder.Factor, () =>
+    /// <param name="opened">Told of it.</param>
+    /// <param name="inner">Of every 32 channels inside temporal layers those that are there.</param>
+    public PretrainedModel Start(Action<TextToImageModel>? opened = null, int inner = Arm.All32)
     {
-        torch.random.manual_seed(0);
-        var image = new TextToImageModel(
-            Tokenizer(), new ClipTextModel(Text), new AutoencoderKl(Autoencoder), new SpatialStream(UNet), UNet, new NoiseSchedule(new NoiseScheduleConfig()));
-        opened?.Invoke(image);
-        return image;
-    })
-    {
-        Architecture = () => new ModelArchitecture(Text, Autoencoder, UNet),
-    };
+        var unet = inner == Arm.All32 ? UNet : UNet with { Layout = UNetLayout.Serial, TemporalInner = inner };
+        return new(Autoencoder.Factor, () =>
+        {
+            torch.random.manual_seed(0);
+            var image = new TextToImageModel(
+                Tokenizer(), new ClipTextModel(Text), new AutoencoderKl(Autoencoder), new SpatialStream(unet), unet, new NoiseSchedule(new NoiseScheduleConfig()));
+            opened?.Invoke(image);
+            return image;
+        })
+        {
+            Architecture = () => new ModelArchitecture(Text, Autoencoder, unet),
+        };
+    }
 
     /// <summary>A token per byte.</summary>
     private static ClipTokenizer Tokenizer()

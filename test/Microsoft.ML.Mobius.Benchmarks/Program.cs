@@ -4,6 +4,7 @@ using Microsoft.ML.Mobius.Benchmarks;
 const int failed = 1, interrupted = 130, terminated = 143;     // 128 and the number of the signal
 using var interrupt = new CancellationTokenSource();
 int exitCode = failed;
+Machine.Watch();
 bool measures = args is [OwnProcess.Command, ..];              // then a signal ends it at once, as any program
 using var ctrlC = measures ? null : End(PosixSignal.SIGINT, interrupted);
 using var terminate = measures ? null : End(PosixSignal.SIGTERM, terminated);

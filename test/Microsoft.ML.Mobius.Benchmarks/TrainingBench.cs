@@ -6,7 +6,7 @@ using Microsoft.ML.Mobius.Files;
 
 namespace Microsoft.ML.Mobius.Benchmarks;
 
-/// <summary>The cost of a training step, arm by arm: training.json and training.md.</summary>
+/// <summary>The cost of a training step, arm by arm: training.json, training.md and training.png.</summary>
 internal static class TrainingBench
 {
     private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web)
@@ -23,15 +23,16 @@ internal static class TrainingBench
     public static bool Run(IReadOnlyList<ModelSize> sizes, IReadOnlyList<Arm> arms, int steps, string folder, CancellationToken interrupt)
     {
         Directory.CreateDirectory(folder);
-        var rows = new List<Row>();
-        var failures = new List<string>();
+        var rows = new List<TrainingCost>();
+        var (failures, notes) = (new List<string>(), new List<string>());
         int threads = 0;
         foreach (var size in sizes)
         {
             // The rounds spread the steps of an arm over time, as other work on the machine comes and goes. Full is too long to be built twice.
             int rounds = size.Name == "full" ? 1 : 2;
             var measured = arms.ToDictionary(arm => arm, _ => new List<Measurement>());
-            var failed = new HashSet<Arm>();
+            var failed = arms.Where(arm => arm.Narrow && arm.Inner(size) == Arm.All32).ToHashSet();
+            notes.AddRange(failed.Select(arm => $"{arm.Name} at size {size.Name} would be {Arm.Baseline}, which trains no more parameters than {Arm.Default} as it is."));
             for (int round = 1; round <= rounds; round++)
                 foreach (var arm in arms.Except(failed))
                 {
@@ -51,20 +52,21 @@ internal static class TrainingBench
                         Console.Error.WriteLine(failures[^1]);
                     }
                 }
-            rows.AddRange(arms.Except(failed).Select(arm => Row.Of(arm.Name, size.Name, measured[arm])));
+            rows.AddRange(arms.Except(failed).Select(arm => TrainingCost.Of(arm.Name, size.Name, measured[arm])));
         }
 
         var machine = Machine.This(threads);
-        rows = [.. rows.Select(row => row with { Ratios = Ratios.Of(row, rows.Find(other => other.Size == row.Size && other.Arm == Arm.Baseline)) })];
-        string report = Report(rows, failures, machine);
+        rows = [.. rows.Select(row => row with { Ratios = CostRatios.Of(row, rows.Find(other => other.Size == row.Size && other.Arm == Arm.Baseline)) })];
+        string report = Report(sizes, rows, [.. notes, .. failures], machine);
         FileAside.Write(Path.Combine(folder, "training.json"), path => File.WriteAllBytes(path,
-            JsonSerializer.SerializeToUtf8Bytes(new { machine, arms = rows, failures }, s_json)));
+            JsonSerializer.SerializeToUtf8Bytes(new { machine, arms = rows, notes, failures }, s_json)));
         FileAside.Write(Path.Combine(folder, "training.md"), path => File.WriteAllText(path, report));
-        Console.WriteLine($"\n{report}\nWritten to {Path.Combine(folder, "training.json")} and training.md.");
+        TrainingPlot.Write(Path.Combine(folder, "training.png"), rows);
+        Console.WriteLine($"\n{report}\nWritten to {Path.Combine(folder, "training.json")}, training.md and training.png.");
         return failures.Count == 0;
     }
 
-    private static string Report(IReadOnlyList<Row> rows, IReadOnlyList<string> failures, Machine machine)
+    private static string Report(IReadOnlyList<ModelSize> sizes, IReadOnlyList<TrainingCost> rows, IReadOnlyList<string> remarks, Machine machine)
     {
         var text = new StringBuilder($"""
             # Cost of a training step
@@ -87,12 +89,14 @@ internal static class TrainingBench
                     + Invariant($"| {row.Ratios?.CpuSeconds:F3} | {row.Ratios?.WallSeconds:F3} | {row.Ratios?.PeakBytes:F3} |\n"));
             text.Append('\n');
             foreach (var row in size)
-                text.Append(CultureInfo.InvariantCulture, $"- {row.Arm}: {Arm.Named(row.Arm).Description}\n");
+                text.Append(Invariant($"- {row.Arm}: {Arm.Named(row.Arm).Description}{Cut(Arm.Named(row.Arm), sizes.First(size => size.Name == row.Size))}\n"));
         }
-        foreach (string failure in failures)
-            text.Append(CultureInfo.InvariantCulture, $"\n{failure}\n");
+        foreach (string remark in remarks)
+            text.Append(CultureInfo.InvariantCulture, $"\n{remark}\n");
         return text.ToString();
     }
+
+    private static string Cut(Arm arm, ModelSize size) => arm.Narrow ? Invariant($" ({arm.Inner(size)} of every {Arm.All32} channels are left)") : "";
 
     private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
 
@@ -100,25 +104,26 @@ internal static class TrainingBench
 
     private static string Mebibytes(double bytes) => (bytes / (1 << 20)).ToString("F0", CultureInfo.InvariantCulture);
 
-    /// <summary>An arm's medians, with the least and the most.</summary>
-    private sealed record Row(
-        string Arm, string Size, double CpuSeconds, double CpuSecondsMin, double CpuSecondsMax, double WallSeconds, double WallSecondsMin, double WallSecondsMax,
-        long PeakBytes, long PeakBytesMin, long PeakBytesMax, long EstimatedBytes, long Parameters, long Trained, int Steps, int Processes, Ratios? Ratios = null)
-    {
-        public static Row Of(string arm, string size, IReadOnlyList<Measurement> made)
-        {
-            var (cpu, wall) = (Spread.Of(made.SelectMany(one => one.CpuSeconds)), Spread.Of(made.SelectMany(one => one.WallSeconds)));
-            var peak = Spread.Of(made.Select(one => (double)one.PeakBytes));
-            return new Row(arm, size, cpu.Median, cpu.Min, cpu.Max, wall.Median, wall.Min, wall.Max, (long)peak.Median, (long)peak.Min, (long)peak.Max,
-                made[0].EstimatedBytes, made[0].Parameters, made[0].Trained, made.Sum(one => one.CpuSeconds.Count), made.Count);
-        }
-    }
+}
 
-    /// <summary>Medians over those of the baseline.</summary>
-    private sealed record Ratios(double CpuSeconds, double WallSeconds, double PeakBytes, double Trained)
+/// <summary>What a step of an arm costs: medians, with the least and the most.</summary>
+internal sealed record TrainingCost(
+    string Arm, string Size, double CpuSeconds, double CpuSecondsMin, double CpuSecondsMax, double WallSeconds, double WallSecondsMin, double WallSecondsMax,
+    long PeakBytes, long PeakBytesMin, long PeakBytesMax, long EstimatedBytes, long Parameters, long Trained, int Steps, int Processes, CostRatios? Ratios = null)
+{
+    public static TrainingCost Of(string arm, string size, IReadOnlyList<Measurement> made)
     {
-        public static Ratios? Of(Row row, Row? baseline) => baseline is null ? null : new Ratios(
-            row.CpuSeconds / baseline.CpuSeconds, row.WallSeconds / baseline.WallSeconds, (double)row.PeakBytes / baseline.PeakBytes,
-            (double)row.Trained / baseline.Trained);
+        var (cpu, wall) = (Spread.Of(made.SelectMany(one => one.CpuSeconds)), Spread.Of(made.SelectMany(one => one.WallSeconds)));
+        var peak = Spread.Of(made.Select(one => (double)one.PeakBytes));
+        return new TrainingCost(arm, size, cpu.Median, cpu.Min, cpu.Max, wall.Median, wall.Min, wall.Max, (long)peak.Median, (long)peak.Min, (long)peak.Max,
+            made[0].EstimatedBytes, made[0].Parameters, made[0].Trained, made.Sum(one => one.CpuSeconds.Count), made.Count);
     }
+}
+
+/// <summary>Medians over those of the baseline.</summary>
+internal sealed record CostRatios(double CpuSeconds, double WallSeconds, double PeakBytes, double Trained)
+{
+    public static CostRatios? Of(TrainingCost row, TrainingCost? baseline) => baseline is null ? null : new CostRatios(
+        row.CpuSeconds / baseline.CpuSeconds, row.WallSeconds / baseline.WallSeconds, (double)row.PeakBytes / baseline.PeakBytes,
+        (double)row.Trained / baseline.Trained);
 }

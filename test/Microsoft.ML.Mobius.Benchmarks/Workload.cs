@@ -8,17 +8,22 @@ internal enum Activity
 
     /// <summary>Generated videos.</summary>
     Sampling,
+
+    /// <summary>Steps as another implementation was measured with: see <see cref="ReferenceBench"/>.</summary>
+    Reference,
 }
 
 /// <summary>One measurement, made in a process of its own.</summary>
 /// <param name="Activity">What is measured.</param>
-/// <param name="Arm">Name of the arm.</param>
+/// <param name="Arm">Name of the arm, or of the case of <see cref="ReferenceBench"/>.</param>
 /// <param name="Size">The model.</param>
 /// <param name="Count">Steps, or videos, that are measured, after one more that is not.</param>
 /// <param name="Frames">Per clip.</param>
 /// <param name="Batch">Clips per step.</param>
 /// <param name="Side">Height and width of the latents.</param>
-internal sealed record Workload(Activity Activity, string Arm, ModelSize Size, int Count, int Frames = 8, int Batch = 1, int Side = 32);
+/// <param name="WidthDivisor">How many times narrower than else temporal layers are: the temporal stream itself, or in Serial the layers inside.</param>
+internal sealed record Workload(
+    Activity Activity, string Arm, ModelSize Size, int Count, int Frames = 8, int Batch = 1, int Side = 32, int WidthDivisor = 1);
 
 /// <summary>What came out.</summary>
 /// <param name="CpuSeconds">Processor time of each step, or video, over all threads.</param>

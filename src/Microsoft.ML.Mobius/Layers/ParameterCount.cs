@@ -29,8 +29,8 @@ internal static class ParameterCount
     }
 
     /// <summary>Of a <see cref="TemporalConvolution"/>.</summary>
-    public static long TemporalConvolution(long channels, long? inChannels = null)
-        => (inChannels is { } width ? FrameConvolution(width, channels) : 0) + 4 * FrameConvolution(channels, channels);
+    public static long TemporalConvolution(long channels, long inner, long? inChannels = null) => (inChannels is { } width ? FrameConvolution(width, channels) : 0)
+        + FrameConvolution(channels, inner) + 2 * FrameConvolution(inner, inner) + FrameConvolution(inner, channels);
 
     private static long FrameConvolution(long inChannels, long outChannels) => Norm(inChannels) + Convolution(inChannels, outChannels, 3);
 }

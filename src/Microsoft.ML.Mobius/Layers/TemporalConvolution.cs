@@ -1,3 +1,4 @@
+using System.Numerics;
 using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -22,13 +23,16 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
     /// <param name="groups">Groups of the norms, whose statistics run over all frames of a video.</param>
     /// <param name="dropout">Share of values dropped in training before the second to the fourth convolution.</param>
     /// <param name="inChannels">Channels in, where one convolution more maps them to C; null where they are C and there is none.</param>
-    public TemporalConvolution(int channels, int groups, double dropout = 0, int? inChannels = null) : base(nameof(TemporalConvolution))
+    /// <param name="innerChannels">Channels between the four convolutions; default <paramref name="channels"/>.</param>
+    public TemporalConvolution(int channels, int groups, double dropout = 0, int? inChannels = null, int? innerChannels = null)
+        : base(nameof(TemporalConvolution))
     {
+        int inner = innerChannels ?? channels, innerGroups = (int)BigInteger.GreatestCommonDivisor(groups, inner);
         _projection = inChannels is { } width ? new FrameConvolution(width, channels, groups, dropout: null) : null;
-        _conv1 = new FrameConvolution(channels, channels, groups, dropout: null);
-        _conv2 = new FrameConvolution(channels, channels, groups, dropout);
-        _conv3 = new FrameConvolution(channels, channels, groups, dropout);
-        _conv4 = new FrameConvolution(channels, channels, groups, dropout);
+        _conv1 = new FrameConvolution(channels, inner, groups, dropout: null);
+        _conv2 = new FrameConvolution(inner, inner, innerGroups, dropout);
+        _conv3 = new FrameConvolution(inner, inner, innerGroups, dropout);
+        _conv4 = new FrameConvolution(inner, channels, innerGroups, dropout);
         _conv4.StartAtZero();
         RegisterComponents();
     }

@@ -219,6 +219,13 @@ public sealed partial class TextToVideoTrainer
         public bool? RecomputeActivations { get; set; }
 
         /// <summary>
+        /// Memory in MiB that training may take at its peak, at least 1, by <see cref="TextToVideoTrainer.EstimateMemory"/>; the default is null: as much as it takes. If
+        /// <see cref="RecomputeActivations"/> is null, activations are then recomputed where they would not fit, in any layout, and there alone. If that does not fit
+        /// either, fitting is refused before anything is read, and the message says what would fit.
+        /// </summary>
+        public int? MemoryBudget { get; set; }
+
+        /// <summary>
         /// Frames that a layer of the frozen spatial stream computes at a time, at least 0; the default is 0: all. Fewer take less memory; the result differs by
         /// rounding at most. Of effect in StreamParallel alone.
         /// </summary>
@@ -546,6 +553,8 @@ public sealed partial class TextToVideoTrainer
                 yield return $"BatchSize is {BatchSize}; at least 1 is needed.";
             if (GradientAccumulationSteps < 1)
                 yield return $"GradientAccumulationSteps is {GradientAccumulationSteps}; at least 1 is needed.";
+            if (MemoryBudget < 1)
+                yield return $"MemoryBudget is {MemoryBudget}; at least 1 MiB is needed.";
             if (SpatialFrameChunk < 0)
                 yield return $"SpatialFrameChunk is {SpatialFrameChunk}; at least 0 is needed.";
             if (!(LearningRate > 0 && double.IsFinite(LearningRate)))

@@ -49,7 +49,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <param name="input">The data; with <see cref="Options.Steps"/> = 0 its columns alone matter.</param>
     /// <returns>The transformer that generates videos. Dispose it to free the model's memory.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
-    /// <exception cref="ArgumentException">The sampler cannot do what the model's scheduler_config.json asks for, or not in so many steps.</exception>
+    /// <exception cref="ArgumentException">The sampler cannot do what the model's scheduler_config.json asks for, or not in so many steps; or training does not fit
+    /// <see cref="Options.MemoryBudget"/>, and the message says what would.</exception>
     /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
     /// refused for it; the message names the row. Or a file of the options, or every checkpoint to resume from, is damaged, or a loss or gradient is not
     /// finite.</exception>
@@ -85,6 +86,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             _options.Write(Path.Combine(folder, "options.json"));
 
         using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
+        if (_options is { Steps: > 0, MemoryBudget: { } budget } && OverBudget(Architecture(motion), budget) is { } tooMuch)
+            throw _host.ExceptUserArg(nameof(Options.MemoryBudget), tooMuch);
         int longest = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
         if (motion?.Config.FrameLimit < longest)
             throw _host.ExceptUserArg(nameof(Options.FrameCount), $"{motion.Name} has places for {motion.Config.FrameLimit} frames, not for {longest}.");
@@ -122,31 +125,40 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     public MemoryEstimate EstimateMemory()
     {
         using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
+        return Estimate(Architecture(motion));
+    }
+
+    /// <summary>That of the video model, known before it is opened.</summary>
+    private ModelArchitecture Architecture(MotionModules? motion)
+    {
         var parts = _base.Architecture();
         var config = _options.Architecture(parts.UNet);
-        return Estimate(parts with { UNet = motion is null ? config : config with { Motion = motion.Config } });
+        return parts with { UNet = motion is null ? config : config with { Motion = motion.Config } };
     }
 
-    /// <summary>The same for a model whose U-Net is the video model's.</summary>
-    private MemoryEstimate Estimate(ModelArchitecture model)
+    private MemoryEstimate Estimate(ModelArchitecture model) => Estimate(model, Footprint(model));
+
+    private MemoryEstimate Estimate(ModelArchitecture model, TrainingFootprint unet)
     {
-        var unet = Footprint(model.UNet, model.TextEncoder.MaxPositionEmbeddings);
+        var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
         long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
-            unet.Activations, unet.Peak(earlier), unet.Recomputes, _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
+            unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0);
     }
 
-    /// <summary>What the video U-Net takes, recomputed where that was asked for, or is worth it and changes nothing.</summary>
-    private TrainingFootprint Footprint(UNetConfig config, int tokens)
+    /// <summary>What the video U-Net takes, recomputed where that was asked for, or fits the budget alone, or is worth it and changes nothing.</summary>
+    private TrainingFootprint Footprint(ModelArchitecture model)
     {
         int frames = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
-        TrainingFootprint With(bool recompute) => new(config, _options.BatchSize, frames,
-            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, tokens, recompute);
+        TrainingFootprint With(bool recompute) => new(model.UNet, _options.BatchSize, frames, _options.Height!.Value / _base.Factor,
+            _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings, recompute);
 
         if (_options.RecomputeActivations is { } asked)
             return With(asked);
         var kept = With(recompute: false);
-        return config.Layout == UNetLayout.StreamParallel && kept.Activations * sizeof(float) > WorthRecomputing ? With(recompute: true) : kept;
+        if (_options.MemoryBudget is { } budget)
+            return Fits(Estimate(model, kept), budget) ? kept : With(recompute: true);
+        return model.UNet.Layout == UNetLayout.StreamParallel && kept.Activations * sizeof(float) > WorthRecomputing ? With(recompute: true) : kept;
     }
 
     /// <summary>The columns that the transformer will give for such an input.</summary>
@@ -181,7 +193,11 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
     {
         using var data = new TrainingData(model);
-        channel.Info($"Training takes {Estimate(new(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config))}.");
+        var architecture = new ModelArchitecture(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config);
+        var footprint = Footprint(architecture);
+        channel.Info($"Training takes {Estimate(architecture, footprint)}.");
+        if (_options.MemoryBudget is { } budget)
+            channel.Info($"MemoryBudget is {InMebibytes(budget)}: activations are {(footprint.Recomputes ? "recomputed" : "kept")}.");
         ReadClips(data, model, input, channel);
 
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
@@ -197,7 +213,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             entry.SetMetric(0, at.Loss);
             entry.SetMetric(1, at.LearningRate);
         });
-        var history = TrainingLoop.Run(model, data, _options.Training(seed, Footprint(model.UNet.Config, model.TextEncoder.Config.MaxPositionEmbeddings).Recomputes), at =>
+        var history = TrainingLoop.Run(model, data, _options.Training(seed, footprint.Recomputes), at =>
         {
             last = at;
             if (_options.EvaluateEvery > 0 && at.Step % _options.EvaluateEvery == 0)

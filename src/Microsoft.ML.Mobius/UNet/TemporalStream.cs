@@ -37,7 +37,7 @@ internal sealed class TemporalStream : nn.Module
         // T_in is transformer_in (8 heads of the usual size) where there is one stream, the identity in StreamParallel and between motion modules; and zero where
         // u is joined.
         _transformerIn = stream || config.Motion is not null ? null
-            : new TemporalTransformer(first, heads: 8, config.TemporalNormGroups, innerChannels: 8 * (first / config.Heads(0)));
+            : new TemporalTransformer(first, heads: 8, config.TemporalNormGroups, innerChannels: config.InnerAttention(8 * (first / config.Heads(0)), heads: 8));
         _narrow = stream && !config.JoinsStreams && config.TemporalWidthDivisor > 1 ? nn.Conv2d(first, config.TemporalChannels(first), 1) : null;
         _down = nn.ModuleList([.. plan.Down.Select(level => new TemporalBlock(config, level, stream))]);
         _mid = new TemporalBlock(config, plan.Mid, stream);
@@ -114,10 +114,10 @@ internal sealed class TemporalBlock : nn.Module
         {
             _takesText = config.TemporalText;
             _convolutions = nn.ModuleList([.. Enumerable.Range(0, layers)
-                .Select(i => new TemporalConvolution(channels, groupsOfTime, inChannels: summed ? level.InChannels[i] : null))]);
+                .Select(i => new TemporalConvolution(channels, groupsOfTime, inChannels: summed ? level.InChannels[i] : null, innerChannels: config.Inner(channels)))]);
             _attentions = level.AttentionCount == 0 ? null : nn.ModuleList([.. Enumerable.Range(0, level.AttentionCount)
-                .Select(_ => new TemporalTransformer(channels, heads, groups, contextChannels: config.TemporalText ? config.CrossAttentionDim : null,
-                    positions: config.FramePositions))]);
+                .Select(_ => new TemporalTransformer(channels, heads, groups, innerChannels: config.InnerAttention(channels, heads),
+                    contextChannels: config.TemporalText ? config.CrossAttentionDim : null, positions: config.FramePositions))]);
         }
 
         if (summed)

@@ -10,8 +10,8 @@ namespace Microsoft.ML.Mobius.UNet;
 /// </remarks>
 internal sealed class TrainingFootprint
 {
-    /// <summary>TC: of each of its four convolutions the input, its norm and the SiLU of that.</summary>
-    private const int SavedByConvolutions = 12;
+    /// <summary>In TC, of each of its four convolutions: the input, its norm and the SiLU of that.</summary>
+    private const int SavedByConvolution = 3;
 
     /// <summary>
     /// Inside TA: the three norms' inputs and results, queries, keys, values and results of two attentions, the feed-forward's 8 + 4 + 4, and the result.
@@ -50,7 +50,7 @@ internal sealed class TrainingFootprint
             Add(trained: ParameterCount.Convolution(first, firstOfU, 1), held: Values(firstOfU, 0));
         else if (!stream && config.Motion is null)
         {
-            int inner = 8 * (first / config.Heads(0));
+            int inner = config.InnerAttention(8 * (first / config.Heads(0)), heads: 8);
             Add(trained: ParameterCount.Transformer(first, inner, inner), saved: TemporalTransformer(first, inner, 0), held: Values(first, 0),
                 passing: PassingThroughTransformer * Values(inner, 0));
         }
@@ -93,28 +93,31 @@ internal sealed class TrainingFootprint
 
     /// <summary>The most values of a step beside weights and moments: somewhere on the way back, where the gradients of later layers are there.</summary>
     /// <param name="gradientsBefore">Gradients that are there from the start, of earlier batches.</param>
-    public long Peak(long gradientsBefore = 0)
+    /// <param name="ofKept">What a value that stays for the way back takes, 1 and what the allocator holds unused for it. Gradients, which stay till the end, take 1.</param>
+    /// <param name="ofRecomputed">The same for a value of the part that is computed once more.</param>
+    public long Peak(long gradientsBefore = 0, double ofKept = 1, double ofRecomputed = 1)
     {
-        long gradients = gradientsBefore, peak = 0;
+        long gradients = gradientsBefore;
+        double peak = 0;
         if (Recomputes)
         {
             long results = _layers.Sum(layer => layer.Result);
             foreach (var part in Parts().Reverse())
             {
-                peak = Math.Max(peak, results + part.Saved + part.Held + part.Passing + gradients);
-                results -= part.Result;
+                peak = Math.Max(peak, ofKept * results + ofRecomputed * (part.Saved + part.Held + part.Passing) + gradients);
+                results -= part.Trained > 0 ? part.Result : 0;              // the spatial stream's stay for the whole step
                 gradients += part.Trained;
             }
-            return Math.Max(peak, gradients);
+            return (long)Math.Max(peak, gradients);
         }
         long held = _layers.Sum(layer => layer.Held), saved = _layers.Sum(layer => layer.Saved);
         foreach (var layer in _layers.AsEnumerable().Reverse())
         {
-            peak = Math.Max(peak, held + saved + gradients + layer.Passing);
+            peak = Math.Max(peak, ofKept * (held + saved + layer.Passing) + gradients);
             saved -= layer.Saved;
             gradients += layer.Trained;
         }
-        return Math.Max(peak, held + gradients);
+        return (long)Math.Max(peak, ofKept * held + gradients);
     }
 
     /// <summary>The layers of a level, which is the one of index <paramref name="depth"/> from the outside, or the middle block at the innermost. Where
@@ -152,12 +155,14 @@ internal sealed class TrainingFootprint
 
             // TC and TA; in LayerParallel the sums, too.
             bool summed = layout == UNetLayout.LayerParallel;
+            int inner = _config.Inner(cu), innerOfTA = stream ? cu : _config.InnerAttention(cu, level.Heads);
             if (_config.Motion is null)
-                Add(trained: ParameterCount.TemporalConvolution(cu, summed ? width : null), saved: SavedByConvolutions * C(cu) + (summed ? 3 * C(width) : 0), result: stream ? C(cu) : 0,
+                Add(trained: ParameterCount.TemporalConvolution(cu, inner, summed ? width : null), result: stream ? C(cu) : 0,
+                    saved: SavedByConvolution * (C(cu) + 3 * C(inner) + (summed ? C(width) : 0)),
                     held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu));
             if (_config.Motion is { } motion ? !level.IsMiddle || (motion.Middle && i == 0) : attends)
-                Add(trained: ParameterCount.Transformer(cu, cu, _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : cu),
-                    saved: TemporalTransformer(cu, cu, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(cu));
+                Add(trained: ParameterCount.Transformer(cu, innerOfTA, _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : innerOfTA),
+                    saved: TemporalTransformer(cu, innerOfTA, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(innerOfTA));
         }
 
         if (level.Downsamples)

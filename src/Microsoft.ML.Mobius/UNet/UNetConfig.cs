@@ -119,6 +119,11 @@ internal sealed record UNetConfig
     /// <summary>The temporal layers of AnimateDiff in place of the usual ones; Serial alone. The two settings before this are then of no effect.</summary>
     [JsonPropertyName("mobius_motion"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public MotionConfig? Motion { get; init; }
 
+    /// <summary>
+    /// Channels inside TC and TA for every 32 of the stream, 1 to 32; null for all. Serial alone, without motion modules: the bench cuts its temporal layers so.
+    /// </summary>
+    [JsonPropertyName("mobius_temporal_inner"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public int? TemporalInner { get; init; }
+
     /// <summary>Every other key of the file, kept so that it can be written again.</summary>
     [JsonExtensionData] public Dictionary<string, JsonElement> Other { get; init; } = [];
 
@@ -145,6 +150,12 @@ internal sealed record UNetConfig
 
     /// <summary>Whether the two streams become one before the end.</summary>
     [JsonIgnore] public bool JoinsStreams => Layout == UNetLayout.StreamParallel && JoinedLevels > 0;
+
+    /// <summary>That many channels as they are inside TC.</summary>
+    public int Inner(int channels) => TemporalInner is { } of32 ? Math.Max(1, channels * of32 / 32) : channels;
+
+    /// <summary>That many channels as they are inside TA: a whole number for each head.</summary>
+    public int InnerAttention(int channels, int heads) => TemporalInner is null ? channels : heads * Inner(channels / heads);
 
     /// <summary>Refuses what cannot be built, with the key, what it is and what it may be.</summary>
     /// <exception cref="ArgumentException">Something cannot.</exception>
@@ -178,6 +189,8 @@ internal sealed record UNetConfig
             throw new ArgumentException($"mobius_temporal_width_divisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.");
         if (JoinedLevels < 0 || JoinedLevels > levels)
             throw new ArgumentException($"mobius_joined_levels is {JoinedLevels}; the U-Net has {levels} up levels, so 0 to {levels} are possible.");
+        if (TemporalInner is { } of32 && (of32 is < 1 or > 32 || Layout != UNetLayout.Serial || Motion is not null))
+            throw new ArgumentException($"mobius_temporal_inner is {of32}; expected 1 to 32, and the Serial layout without motion modules.");
         for (int k = 0; k < levels; k++)
         {
             int channels = BlockOutChannels[k];

@@ -81,6 +81,7 @@ public sealed class MemoryEstimateTests
     /// <summary>Each in a process of its own; what glibc's allocator holds unused is in the estimate as it is on Linux.</summary>
     [TestMethod, TestCategory("Heavy")]
     [DataRow("serial")]
+    [DataRow("serial-narrow")]
     [DataRow("layer-parallel")]
     [DataRow("stream-parallel")]
     [DataRow("stream-parallel-default")]

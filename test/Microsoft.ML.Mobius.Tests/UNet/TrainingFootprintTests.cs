@@ -27,6 +27,35 @@ public sealed class TrainingFootprintTests
     }
 
     [TestMethod]
+    [DataRow(1)]
+    [DataRow(24)]
+    [DataRow(31)]
+    public void Parameters_OfNarrowTemporalLayers_AreThoseOfTheNetwork(int inner)
+        => AssertSame(Tiny.UNet with { Layout = UNetLayout.Serial, TemporalInner = inner, TemporalText = inner == 24, CrossAttentionDim = 24 });
+
+    [TestMethod]
+    public void TemporalInner_Smaller_TakesLess()
+    {
+        var full = new TrainingFootprint(Tiny.UNet with { Layout = UNetLayout.Serial }, 1, 8, 16, 16, 77);
+        var half = new TrainingFootprint(Tiny.UNet with { Layout = UNetLayout.Serial, TemporalInner = 16 }, 1, 8, 16, 16, 77);
+        Assert.IsLessThan(full.Trained, half.Trained);
+        Assert.IsLessThan(full.Peak(), half.Peak());
+        Assert.AreEqual(full.Frozen, half.Frozen);
+    }
+
+    [TestMethod]
+    public void Peak_WhatIsHeldUnused_CountsForActivationsAlone()
+    {
+        foreach (bool recompute in new[] { false, true })
+        {
+            var footprint = new TrainingFootprint(Tiny.UNet, 1, 8, 16, 16, 77, recompute);
+            Assert.AreEqual(footprint.Peak(), footprint.Peak(0, ofKept: 1, ofRecomputed: 1));
+            Assert.IsGreaterThan(footprint.Peak(), footprint.Peak(ofKept: 1.5, ofRecomputed: 1.5));
+            Assert.IsLessThan(1.5 * footprint.Peak(gradientsBefore: 1_000_000_000), footprint.Peak(gradientsBefore: 1_000_000_000, ofKept: 1.5, ofRecomputed: 1.5));
+        }
+    }
+
+    [TestMethod]
     public void Parameters_OfMotionModules_AreThoseOfTheNetwork()
     {
         foreach (bool middle in new[] { false, true })

@@ -4,6 +4,7 @@
 #   build/bench.sh training [--size small|medium|full] [--quick] [--arms ARM,...] [--out FOLDER]
 #   build/bench.sh growth   [--size small|medium|full] [--quick] [--arms ARM,...] [--out FOLDER]
 #   build/bench.sh sampling [--size small|medium|full] [--quick] [--arms ARM,...] [--out FOLDER]
+#   build/bench.sh quality  [--clips FOLDER] [--arms ARM,...] [--seeds 0,1,2] [--steps N] [--out FOLDER]
 #   build/bench.sh profile  [--size small|medium|full] [--arm ARM] [--out FOLDER]
 #   build/bench.sh reference [--quick] [--out FOLDER]
 #   build/bench.sh publish [FOLDER]

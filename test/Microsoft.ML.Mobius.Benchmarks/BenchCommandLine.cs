@@ -25,7 +25,9 @@ internal static class BenchCommandLine
             Profile(interrupt),
             Reference(interrupt),
             Plots(),
+            Quality(interrupt),
             Measure(),
+            Learn(),
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count == 0)
@@ -87,6 +89,39 @@ internal static class BenchCommandLine
         var output = new Option<string>("--out") { Description = "Folder for the plots", Required = true };
         var command = new Command("plots", "Draws training.png and growth.png from the newest results in a folder") { reports, output };
         command.SetAction(parsed => ReportPlots.Draw(parsed.GetRequiredValue(reports), parsed.GetRequiredValue(output)));
+        return command;
+    }
+
+    private static Command Quality(CancellationToken interrupt)
+    {
+        string[] names = [.. QualityBench.Arms.Select(arm => arm.Name)];
+        var clips = new Option<string?>("--clips") { Description = "Folder of captioned clips (default: the moving shapes, drawn)" };
+        var arms = List("--arms", names, name => name, [.. names.Take(3)]);
+        var seeds = new Option<string>("--seeds") { Description = "Numbers, with commas between", DefaultValueFactory = _ => "0,1,2" };
+        var steps = new Option<int>("--steps") { Description = "Of every run", DefaultValueFactory = _ => 400 };
+        seeds.Validators.Add(result =>
+        {
+            if (result.Tokens.Count > 0 && !result.Tokens[0].Value.Split(',').All(seed => int.TryParse(seed, out int number) && number >= 0))
+                result.AddError($"--seeds is '{result.Tokens[0].Value}': expected numbers from 0 on, with commas between.");
+        });
+        steps.Validators.Add(result =>
+        {
+            if (result.Tokens.Count > 0 && !(int.TryParse(result.Tokens[0].Value, out int number) && number >= 2))
+                result.AddError($"--steps is '{result.Tokens[0].Value}': at least 2 are needed.");
+        });
+        var output = Output();
+        var command = new Command("quality", "What training reaches, by arm and seed, and at what cost") { clips, arms, seeds, steps, output };
+        command.SetAction(parsed => QualityBench.Run(parsed.GetValue(clips), parsed.GetValue(arms) ?? [.. names.Take(3)],
+            [.. parsed.GetRequiredValue(seeds).Split(',').Select(int.Parse)], parsed.GetRequiredValue(steps), parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Learn()
+    {
+        var lesson = new Argument<string>("lesson");
+        var command = new Command(QualityBench.Command) { lesson };
+        command.Hidden = true;
+        command.SetAction(parsed => QualityBench.Answer(parsed.GetRequiredValue(lesson)));
         return command;
     }
 

@@ -14,22 +14,31 @@ internal static class OwnProcess
 
     /// <exception cref="MeasurementFailedException">The process ended without a result, for want of memory, say.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; the process is ended.</exception>
-    public static Measurement Measure(Workload work, CancellationToken interrupt)
+    public static Measurement Measure(Workload work, CancellationToken interrupt) => Ask<Measurement>(Command, JsonSerializer.Serialize(work), Mark, interrupt);
+
+    /// <summary>What a command of this program, in another process, answers.</summary>
+    /// <param name="command">The command.</param>
+    /// <param name="argument">Its argument.</param>
+    /// <param name="mark">What the line begins with that is the answer.</param>
+    /// <param name="interrupt">Ends the process.</param>
+    /// <exception cref="MeasurementFailedException">The process ended without an answer, for want of memory, say.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled; the process is ended.</exception>
+    public static T Ask<T>(string command, string argument, string mark, CancellationToken interrupt)
     {
         interrupt.ThrowIfCancellationRequested();
         string dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
         using var process = Process.Start(new ProcessStartInfo(
-            dotnet, ["exec", typeof(OwnProcess).Assembly.Location, Command, JsonSerializer.Serialize(work)]) { RedirectStandardOutput = true })!;
+            dotnet, ["exec", typeof(OwnProcess).Assembly.Location, command, argument]) { RedirectStandardOutput = true })!;
         using var end = interrupt.Register(() => process.Kill(entireProcessTree: true));
         string? result = null;
         while (process.StandardOutput.ReadLine() is { } line)
-            if (line.StartsWith(Mark, StringComparison.Ordinal))
-                result = line[Mark.Length..];
+            if (line.StartsWith(mark, StringComparison.Ordinal))
+                result = line[mark.Length..];
         process.WaitForExit();
         interrupt.ThrowIfCancellationRequested();
         if (process.ExitCode != 0 || result is null)
             throw new MeasurementFailedException(process.ExitCode == 137 ? "the system ended its process, for want of memory as a rule" : $"exit code {process.ExitCode}");
-        return JsonSerializer.Deserialize<Measurement>(result)!;
+        return JsonSerializer.Deserialize<T>(result)!;
     }
 
     /// <summary>What the other process does.</summary>

@@ -128,25 +128,34 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     }
 
     /// <summary>The same for a model whose U-Net is the video model's.</summary>
-    private MemoryEstimate Estimate(ModelArchitecture model)
-    {
-        var unet = Footprint(model.UNet, model.TextEncoder.MaxPositionEmbeddings);
-        long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
-        return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
-            unet.Activations, unet.Peak(earlier), unet.Recomputes, _options.EmaDecay > 0, onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
-    }
+    private MemoryEstimate Estimate(ModelArchitecture model) => Estimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount(),
+        Footprint(model.UNet, model.TextEncoder.MaxPositionEmbeddings));
+
+    /// <summary>The same for a U-Net beside other parameters.</summary>
+    private MemoryEstimate Estimate(long others, TrainingFootprint unet) => new(others + unet.Frozen, unet.Trained, unet.LargestTrained, unet.Activations,
+        unet.Peak(gradientsBefore: _options.GradientAccumulationSteps > 1 ? unet.Trained : 0), unet.Recomputes, _options.EmaDecay > 0,
+        onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null, _options.Optimizer, unet.Gradients);
 
     /// <summary>What the video U-Net takes, recomputed where that was asked for, or is worth it and changes nothing.</summary>
     private TrainingFootprint Footprint(UNetConfig config, int tokens)
     {
         int frames = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
-        TrainingFootprint With(bool recompute) => new(config, _options.BatchSize, frames,
-            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, tokens, recompute);
+        TrainingFootprint With(bool recompute, int keptDepth = int.MaxValue) => new(config, _options.BatchSize, frames,
+            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, tokens, recompute)
+        {
+            KeptDepth = keptDepth,
+            UpdatesInBackward = _options.UpdateInBackward
+                ?? (recompute && _options is { Optimizer: OptimizerKind.Adafactor, GradientAccumulationSteps: 1 }),
+        };
 
         if (_options.RecomputeActivations is { } asked)
             return With(asked);
         var kept = With(recompute: false);
-        return config.Layout == UNetLayout.StreamParallel && kept.Activations * sizeof(float) > WorthRecomputing ? With(recompute: true) : kept;
+        if (config.Layout != UNetLayout.StreamParallel || kept.Activations * sizeof(float) <= WorthRecomputing)
+            return kept;
+        var least = With(recompute: true);
+        long limit = Estimate(0, least).PeakBytes / 5 * 6;
+        return Enumerable.Range(1, config.LevelCount - 1).Select(depth => With(recompute: true, depth)).FirstOrDefault(some => Estimate(0, some).PeakBytes <= limit) ?? least;
     }
 
     /// <summary>The columns that the transformer will give for such an input.</summary>
@@ -197,7 +206,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             entry.SetMetric(0, at.Loss);
             entry.SetMetric(1, at.LearningRate);
         });
-        var history = TrainingLoop.Run(model, data, _options.Training(seed, Footprint(model.UNet.Config, model.TextEncoder.Config.MaxPositionEmbeddings).Recomputes), at =>
+        var history = TrainingLoop.Run(model, data, _options.Training(seed, Footprint(model.UNet.Config, model.TextEncoder.Config.MaxPositionEmbeddings)), at =>
         {
             last = at;
             if (_options.EvaluateEvery > 0 && at.Step % _options.EvaluateEvery == 0)

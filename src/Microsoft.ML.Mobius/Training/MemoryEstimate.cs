@@ -14,6 +14,9 @@ public sealed class MemoryEstimate
     /// <summary>What it holds besides where layers are recomputed, at two sizes of model.</summary>
     private const long UnusedWhileRecomputing = 200 << 20;
 
+    /// <summary>Weights for each number that Adafactor keeps, of published widths.</summary>
+    private const long WeightsPerFactor = 100;
+
     /// <param name="frozen">Parameters that are not trained.</param>
     /// <param name="trained">Parameters that are.</param>
     /// <param name="largest">Trained parameters of the layer that has most.</param>
@@ -22,16 +25,19 @@ public sealed class MemoryEstimate
     /// <param name="recomputes">Whether activations are recomputed.</param>
     /// <param name="keepsAverage">Whether an average of the trained weights is kept.</param>
     /// <param name="onCpu">Whether it is the CPU's memory.</param>
-    internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool recomputes, bool keepsAverage, bool onCpu)
+    /// <param name="optimizer">What moves the weights.</param>
+    /// <param name="gradients">Gradients that are there at once; null for all.</param>
+    internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool recomputes, bool keepsAverage, bool onCpu,
+        OptimizerKind optimizer = OptimizerKind.AdamW, long? gradients = null)
     {
         FrozenWeights = frozen * BytesOfValue;
         TrainedWeights = trained * BytesOfValue;
-        Gradients = trained * BytesOfValue;
-        OptimizerMoments = 2 * trained * BytesOfValue;
+        Gradients = (gradients ?? trained) * BytesOfValue;
+        OptimizerMoments = (optimizer == OptimizerKind.Adafactor ? trained / WeightsPerFactor : 2 * trained) * BytesOfValue;
         Average = keepsAverage ? trained * BytesOfValue : 0;
         Activations = activations * BytesOfValue;
 
-        // AdamW makes two temporaries of a parameter at a time.
+        // Both optimizers make two temporaries of a parameter at a time.
         long kept = FrozenWeights + TrainedWeights + OptimizerMoments + Average, passing = Math.Max(step * BytesOfValue, Gradients + 2 * largest * BytesOfValue);
         long used = kept + passing;
         PeakBytes = used + (onCpu ? used / UnusedOfAllocator + (recomputes ? UnusedWhileRecomputing : 0) : 0);
@@ -47,10 +53,10 @@ public sealed class MemoryEstimate
     /// <summary>The temporal half of the U-Net.</summary>
     public long TrainedWeights { get; }
 
-    /// <summary>One for each trained weight.</summary>
+    /// <summary>One for each trained weight; or, where these are moved while gradients are made, for those of the largest part of the network.</summary>
     public long Gradients { get; }
 
-    /// <summary>AdamW's, two for each trained weight.</summary>
+    /// <summary>Of the optimizer: AdamW's are two for each trained weight, Adafactor's about a hundredth of them.</summary>
     public long OptimizerMoments { get; }
 
     /// <summary>The moving average of the trained weights, where one is kept.</summary>

@@ -30,6 +30,12 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <summary>Whether <see cref="Backward"/> keeps what goes from layer to layer alone, and computes each layer once more; else it keeps all.</summary>
     public bool RecomputeActivations;
 
+    /// <summary>
+    /// Where activations are recomputed, the level, 0 the outermost, from which on they are kept nevertheless: inner levels have few positions, so that they keep little for
+    /// what it takes to compute them. Between the levels, where nothing is to be kept but what is there anyway, they always are.
+    /// </summary>
+    public int KeptDepth = int.MaxValue;
+
     /// <summary>Frames that a layer of the spatial stream computes at a time in StreamParallel; 0 for all.</summary>
     public int SpatialFrameChunk;
 
@@ -91,17 +97,34 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <param name="t">As for <see cref="forward"/>.</param>
     /// <param name="text">As for <see cref="forward"/>.</param>
     /// <param name="loss">From the prediction, [B, c, F, h, w], to one number.</param>
-    public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss)
+    /// <param name="passed">
+    /// Called whenever a part of the network has its gradients, the last part first; gives whether to go on. Null if nobody wants to know: then it is one part.
+    /// </param>
+    public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss, Func<bool>? passed = null)
     {
         using var scope = NewDisposeScope();
-        if (!RecomputeActivations)
+        if (!RecomputeActivations && passed is null)
         {
             loss(call(z, t, text)).backward();
             return;
         }
-        var recomputation = new Recomputation();
+        bool[] kept = [.. PartDepths().Select(depth => !RecomputeActivations || depth >= KeptDepth)];
+        var recomputation = new Recomputation(part => kept.ElementAtOrDefault(part));
         loss(Forward(z, t, text, recomputation)).backward();
-        recomputation.Backward();
+        if (passed?.Invoke() != false)
+            recomputation.Backward(passed);
+    }
+
+    /// <summary>The levels of all that is computed by <see cref="Part"/>, in order; between two levels none is deep enough.</summary>
+    private IEnumerable<int> PartDepths()
+    {
+        const int between = int.MaxValue;
+        var plan = new UNetPlan(Config);
+        int last = plan.Down.Count - 1;
+        int[] Layers(LevelPlan level, int depth) => [.. level.InChannels.Select(_ => depth), .. level.Downsamples || level.Upsamples ? [between] : Array.Empty<int>()];
+
+        int[] middle = Config.Layout == UNetLayout.StreamParallel ? [last] : [last, last];
+        return [0, .. plan.Down.SelectMany(Layers), .. middle, .. plan.Up.SelectMany((level, i) => Layers(level, last - i))];
     }
 
     /// <summary>The network; where it is to be recomputed, all that is trained before the last layers is computed by <see cref="Part"/>.</summary>

@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 
 namespace Microsoft.ML.Mobius.Benchmarks;
@@ -25,6 +26,7 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         Plain("layer-parallel", UNetLayout.LayerParallel, "the network that the authors published"),
         Plain("stream-parallel", UNetLayout.StreamParallel, "the paper's own: full width, nothing added"),
         new(Default, "the trainer's defaults", _ => { }),
+        new("stream-parallel-adafactor", "the trainer's defaults, but for Adafactor", options => options.Optimizer = OptimizerKind.Adafactor),
         Without("recomputation", options => options.RecomputeActivations = false),
         Without("joined-level", options => options.JoinedLevels = 0),
         Without("half-width", options => options.TemporalWidthDivisor = 1),

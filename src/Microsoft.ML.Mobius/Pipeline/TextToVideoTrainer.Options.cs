@@ -213,8 +213,8 @@ public sealed partial class TextToVideoTrainer
         /// <summary>
         /// Whether a step keeps of the trained layers what goes from one to the next alone and computes each layer once more on the way back (activation
         /// checkpointing, arXiv 1604.06174): far less memory, for one more forward pass of these layers. The default is null: in StreamParallel, where the result is the
-        /// same, to the bit, if what would be kept takes more than 512 MiB. In the other layouts the frozen layers are computed once more, too, and the result
-        /// differs by rounding at most.
+        /// same, to the bit, if what would be kept takes more than 512 MiB, and then for the outer levels alone if that raises the estimated peak by no more than a fifth. In
+        /// the other layouts the frozen layers are computed once more, too, and the result differs by rounding at most.
         /// </summary>
         public bool? RecomputeActivations { get; set; }
 
@@ -231,13 +231,30 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public int SpatialFrameChunk { get; set; }
 
-        /// <summary>Highest learning rate (AdamW), above 0; the default is 2e-3. <see cref="LearningRateSchedule"/> says how it falls.</summary>
+        /// <summary>
+        /// What moves the trained weights by their gradients; the default is <see cref="OptimizerKind.AdamW"/>. <see cref="OptimizerKind.Adafactor"/> takes about as much memory less
+        /// as the trained weights take twice, and with <see cref="UpdateInBackward"/> three times.
+        /// </summary>
+        public OptimizerKind Optimizer { get; set; } = OptimizerKind.AdamW;
+
+        /// <summary>
+        /// Whether the weights of a part of the network are moved as soon as their gradients are there, which are then forgotten: all gradients are never there at once (LOMO's
+        /// fused update, Lv et al. 2023, arXiv 2306.09782). The default is null: with Adafactor where activations are recomputed and a step has one batch. It needs
+        /// Adafactor, whose steps do not depend on the norm over all gradients, and one batch per step.
+        /// </summary>
+        /// <remarks>
+        /// The step is the same, but for the order in which the two halves of a larger batch are summed on the CPU. If the loss is not finite, no weight moves; if a gradient is not,
+        /// those have moved whose gradients came before it, by finite gradients, and the error or warning (<see cref="NonFiniteStep"/>) says how many.
+        /// </remarks>
+        public bool? UpdateInBackward { get; set; }
+
+        /// <summary>Highest learning rate, above 0; the default is 2e-3. <see cref="LearningRateSchedule"/> says how it falls.</summary>
         public double LearningRate { get; set; } = 2e-3;
 
         /// <summary>How the learning rate goes; the default is <see cref="LearningRateSchedule.Cosine"/>.</summary>
         public LearningRateSchedule LearningRateSchedule { get; set; } = LearningRateSchedule.Cosine;
 
-        /// <summary>Weight decay (AdamW), at least 0; the default is 1e-2.</summary>
+        /// <summary>Weight decay, apart from the gradient, at least 0; the default is 1e-2.</summary>
         public double WeightDecay { get; set; } = 1e-2;
 
         /// <summary>Steps in which the learning rate rises linearly, at least 0; the default is 50.</summary>
@@ -269,7 +286,9 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public double CaptionDropout { get; set; } = 0.1;
 
-        /// <summary>Largest norm of a step's gradient, above 0; the default is 1. Larger ones are scaled down to it.</summary>
+        /// <summary>
+        /// Largest norm of a step's gradient, above 0; the default is 1. Larger ones are scaled down to it. Of effect with AdamW alone: Adafactor limits what it moves.
+        /// </summary>
         public double MaxGradientNorm { get; set; } = 1;
 
         /// <summary>What to do with a step whose loss or gradient is not finite; the default is <see cref="NonFiniteStep.Stop"/>.</summary>
@@ -331,7 +350,7 @@ public sealed partial class TextToVideoTrainer
         /// training, not a model to generate with.
         /// </summary>
         /// <remarks>
-        /// Every checkpoint is a folder, as step-00000500, that appears once it is whole and on the disk: trained weights, their average, AdamW's moments
+        /// Every checkpoint is a folder, as step-00000500, that appears once it is whole and on the disk: trained weights, their average, the optimizer's moments
         /// and what was measured. One is written after the last step, and where training is cancelled, too. Before the first step one is tried,
         /// and the free space is compared with what all of them will take.
         /// </remarks>
@@ -444,13 +463,17 @@ public sealed partial class TextToVideoTrainer
             };
         }
 
-        internal TrainingSettings Training(long seed, bool recompute = false) => new()
+        /// <param name="seed">Of the run.</param>
+        /// <param name="footprint">How the U-Net goes about it; null where that does not matter.</param>
+        internal TrainingSettings Training(long seed, TrainingFootprint? footprint = null) => new()
         {
-            Steps = Steps, BatchSize = BatchSize, GradientAccumulationSteps = GradientAccumulationSteps, LearningRate = LearningRate,
+            Steps = Steps, BatchSize = BatchSize, GradientAccumulationSteps = GradientAccumulationSteps, Optimizer = Optimizer, LearningRate = LearningRate,
             LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
             LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
-            EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder, RecomputeActivations = recompute,
+            EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder,
+            RecomputeActivations = footprint is { Recomputes: true }, KeptDepth = footprint?.KeptDepth ?? int.MaxValue,
+            UpdateInBackward = footprint is { UpdatesInBackward: true },
             SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
             {
@@ -518,6 +541,12 @@ public sealed partial class TextToVideoTrainer
                     yield return $"{option} is empty.";
             if (!Enum.IsDefined(LossWeighting))
                 yield return $"LossWeighting is {LossWeighting}; known are {string.Join(", ", Enum.GetNames<LossWeighting>())}.";
+            if (!Enum.IsDefined(Optimizer))
+                yield return $"Optimizer is {Optimizer}; known are {string.Join(", ", Enum.GetNames<OptimizerKind>())}.";
+            else if (UpdateInBackward == true && Optimizer != OptimizerKind.Adafactor)
+                yield return $"UpdateInBackward needs Adafactor, but Optimizer is {Optimizer}, whose gradients are scaled by the norm over all of them first.";
+            if (UpdateInBackward == true && GradientAccumulationSteps > 1)
+                yield return $"UpdateInBackward needs one batch per step, but GradientAccumulationSteps is {GradientAccumulationSteps}.";
             if (!Enum.IsDefined(LearningRateSchedule))
                 yield return $"LearningRateSchedule is {LearningRateSchedule}; known are {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}.";
             if (!Enum.IsDefined(NonFiniteStep))

@@ -23,6 +23,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <summary>Bytes of activations from which on they are recomputed, unless the options say otherwise.</summary>
     private const long WorthRecomputing = 512 << 20;
 
+    /// <summary>Of the least memory that recomputing takes, how much it may take so as to compute less.</summary>
+    private const double KeptShare = 1.05;
+
     private readonly IHost _host;
     private readonly Options _options;
     private readonly PretrainedModel _base;
@@ -143,22 +146,32 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
         long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
-            unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0);
+            unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0, _options.Optimizer, unet.Gradients);
     }
 
     /// <summary>What the video U-Net takes, recomputed where that was asked for, or fits the budget alone, or is worth it and changes nothing.</summary>
     private TrainingFootprint Footprint(ModelArchitecture model)
     {
         int frames = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
-        TrainingFootprint With(bool recompute) => new(model.UNet, _options.BatchSize, frames, _options.Height!.Value / _base.Factor,
-            _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings, recompute);
+        TrainingFootprint With(bool recompute, int keptDepth = int.MaxValue) => new(model.UNet, _options.BatchSize, frames,
+            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings, recompute)
+        {
+            KeptDepth = keptDepth,
+            UpdatesInBackward = _options.UpdateInBackward
+                ?? (recompute && _options is { Optimizer: OptimizerKind.Adafactor, GradientAccumulationSteps: 1 }),
+        };
 
         if (_options.RecomputeActivations is { } asked)
             return With(asked);
         var kept = With(recompute: false);
         if (_options.MemoryBudget is { } budget)
             return Fits(Estimate(model, kept), budget) ? kept : With(recompute: true);
-        return model.UNet.Layout == UNetLayout.StreamParallel && kept.Activations * sizeof(float) > WorthRecomputing ? With(recompute: true) : kept;
+        if (model.UNet.Layout != UNetLayout.StreamParallel || kept.Activations * sizeof(float) <= WorthRecomputing)
+            return kept;
+        var least = With(recompute: true);
+        double limit = Estimate(model, least).PeakBytes * KeptShare;
+        return Enumerable.Range(1, model.UNet.LevelCount - 1).Select(depth => With(recompute: true, depth))
+            .FirstOrDefault(some => Estimate(model, some).PeakBytes <= limit) ?? least;
     }
 
     /// <summary>The columns that the transformer will give for such an input.</summary>
@@ -213,7 +226,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             entry.SetMetric(0, at.Loss);
             entry.SetMetric(1, at.LearningRate);
         });
-        var history = TrainingLoop.Run(model, data, _options.Training(seed, footprint.Recomputes), at =>
+        var history = TrainingLoop.Run(model, data, _options.Training(seed, footprint), at =>
         {
             last = at;
             if (_options.EvaluateEvery > 0 && at.Step % _options.EvaluateEvery == 0)

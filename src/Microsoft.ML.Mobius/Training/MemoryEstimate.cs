@@ -20,22 +20,28 @@ public sealed class MemoryEstimate
     /// </summary>
     private const double OfRecomputedOnCpu = 2.6;
 
+    /// <summary>Weights for each number that Adafactor keeps, of published widths.</summary>
+    private const long WeightsPerFactor = 100;
+
     /// <param name="frozen">Parameters that are not trained.</param>
     /// <param name="trained">Parameters that are.</param>
     /// <param name="largest">Trained parameters of the layer that has most.</param>
     /// <param name="activations">Values that the forward pass leaves.</param>
     /// <param name="step">Most values of gradients and activations, of all kinds, that a step has at once, with what the allocator holds unused for them.</param>
     /// <param name="keepsAverage">Whether an average of the trained weights is kept.</param>
-    internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool keepsAverage)
+    /// <param name="optimizer">What moves the weights.</param>
+    /// <param name="gradients">Gradients that are there at once; null for all.</param>
+    internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool keepsAverage,
+        OptimizerKind optimizer = OptimizerKind.AdamW, long? gradients = null)
     {
         FrozenWeights = frozen * BytesOfValue;
         TrainedWeights = trained * BytesOfValue;
-        Gradients = trained * BytesOfValue;
-        OptimizerMoments = 2 * trained * BytesOfValue;
+        Gradients = (gradients ?? trained) * BytesOfValue;
+        OptimizerMoments = (optimizer == OptimizerKind.Adafactor ? trained / WeightsPerFactor : 2 * trained) * BytesOfValue;
         Average = keepsAverage ? trained * BytesOfValue : 0;
         Activations = activations * BytesOfValue;
 
-        // AdamW makes two temporaries of a parameter at a time.
+        // Both optimizers make two temporaries of a parameter at a time.
         long kept = FrozenWeights + TrainedWeights + OptimizerMoments + Average;
         PeakBytes = kept + Math.Max(step * BytesOfValue, Gradients + 2 * largest * BytesOfValue);
         Workspace = Math.Max(0, PeakBytes - kept - Gradients - Activations);
@@ -53,10 +59,10 @@ public sealed class MemoryEstimate
     /// <summary>The temporal half of the U-Net.</summary>
     public long TrainedWeights { get; }
 
-    /// <summary>One for each trained weight.</summary>
+    /// <summary>One for each trained weight; or, where these are moved while gradients are made, for those of the largest part of the network.</summary>
     public long Gradients { get; }
 
-    /// <summary>AdamW's, two for each trained weight.</summary>
+    /// <summary>Of the optimizer: AdamW's are two for each trained weight, Adafactor's about a hundredth of them.</summary>
     public long OptimizerMoments { get; }
 
     /// <summary>The moving average of the trained weights, where one is kept.</summary>

@@ -31,7 +31,7 @@ internal static class RunIdentity
         string[] free =
         [
             nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery), nameof(TrainingSettings.EarlyStopping),
-            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder),
+            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder), nameof(TrainingSettings.KeptDepth),
         ];
         Add("", settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
         Add("the U-Net's ", model.UNet.Config);

@@ -10,7 +10,7 @@ namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
 /// Fine-tunes the temporal half of a video model: one time step per clip, uniform; noise by the schedule's prior, as a rule independent per frame; mean squared error of
-/// what the model predicts, the noise or the velocity; AdamW (method.md, section 2).
+/// what the model predicts, the noise or the velocity; AdamW (method.md, section 2), or Adafactor.
 /// </summary>
 internal sealed class TrainingLoop
 {
@@ -67,11 +67,13 @@ internal sealed class TrainingLoop
         try
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
+            model.UNet.KeptDepth = settings.KeptDepth;
             return new TrainingLoop(model, data, settings, say, warn).Run(state, checkpoints, events, pictures, progress, token);
         }
         finally
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (false, 0);
+            model.UNet.KeptDepth = int.MaxValue;
         }
     }
 
@@ -199,7 +201,8 @@ internal sealed class TrainingLoop
     private (double Loss, double Norm)? Step(TrainingState state, ClipOrder order, double learningRate)
     {
         using var scope = NewDisposeScope();
-        var (loss, norm) = Gradients(state, order);
+        var update = _settings.UpdateInBackward ? new UpdateInBackward(state, learningRate) : null;
+        var (loss, norm) = update is null ? Gradients(state, order) : Moved(state, order, update);
         if (double.IsFinite(loss) && double.IsFinite(norm))
         {
             _skipped = 0;
@@ -208,7 +211,8 @@ internal sealed class TrainingLoop
         }
         string problem = $"The {(double.IsFinite(loss) ? "gradient" : "loss")} of step {state.Step + 1} is not finite. Clips of the step: "
             + string.Join(", ", Batches(state.Step + 1).SelectMany(number => order.Batch(number, _settings.BatchSize)).Distinct()
-                .Select(i => $"{i} '{_data.Caption(i)}'")) + ".";
+                .Select(i => $"{i} '{_data.Caption(i)}'")) + "."
+            + (update is { Moved: > 0 } ? $" {update.Moved} of {state.Parameters.Count} trained tensors, whose gradients came before it and were finite, have moved." : "");
         if (_settings.NonFiniteStep == NonFiniteStep.Stop)
             throw new InvalidDataException($"{problem} {LowerRate}");
         if (++_skipped == Patience)
@@ -248,7 +252,22 @@ internal sealed class TrainingLoop
                 if (_settings.GradientAccumulationSteps > 1 && parameter.grad is { } gradient)
                     sums[i] = sums[i] is { } sum ? gradient.add_(sum) : gradient;         // the last batch's gradient ends as the sum of all
         }
-        return (loss, nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm));
+        return (loss, _settings.Optimizer == OptimizerKind.AdamW ? nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm)
+            : GradientNorm.Of(state.Parameters));                                         // Adafactor limits what it moves, whatever the gradient's norm
+    }
+
+    /// <summary>Makes the next step part by part of the network. Gives the loss and the norm of the gradient as far as it was made.</summary>
+    /// <remarks>
+    /// The loss is known before the first weight moves: if it is not finite, none does. If a gradient is not, which can only be found on the way back, no further one does.
+    /// Those that have moved have done so by finite gradients, each tensor by no more than the learning rate: the weights stay sound, but the step is not whole.
+    /// </remarks>
+    private (double Loss, double Norm) Moved(TrainingState state, ClipOrder order, UpdateInBackward update)
+    {
+        _model.UNet.Temporal.train();
+        Forget(state.Parameters);
+        long number = Batches(state.Step + 1).Single();
+        double loss = Backward(order.Batch(number, _settings.BatchSize), number, update);
+        return (loss, update.Norm);
     }
 
     private static void Forget(IEnumerable<Parameter> parameters)
@@ -263,9 +282,9 @@ internal sealed class TrainingLoop
     /// </summary>
     /// <remarks>
     /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
-    /// either way, to the bit.
+    /// either way, to the bit. Where weights are moved on the way back, there is one way for the whole batch.
     /// </remarks>
-    private double Backward(int[] clips, long number)
+    private double Backward(int[] clips, long number, UpdateInBackward? update = null)
     {
         using var scope = NewDisposeScope();
         using var generator = _random.Noise(number);
@@ -290,11 +309,12 @@ internal sealed class TrainingLoop
                 var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
                 loss = squares.sum().item<float>() / clips.Length;
                 return (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps);
-            });
+            }, update is null ? null : () => double.IsFinite(loss) && update.Take());
+            update?.End();
             return loss;
         }
 
-        if (_model.Device.type != DeviceType.CPU || clips.Length == 1)
+        if (_model.Device.type != DeviceType.CPU || clips.Length == 1 || update is not null)
             return Part(..);
         var (first, second) = SideBySide.Run(() => Part(..(clips.Length / 2)), () => Part((clips.Length / 2)..));
         return first + second;

@@ -6,6 +6,7 @@ internal sealed record TrainingSettings
     public required int Steps { get; init; }
     public int BatchSize { get; init; } = 8;
     public int GradientAccumulationSteps { get; init; } = 1;
+    public OptimizerKind Optimizer { get; init; }
     public double LearningRate { get; init; } = 1e-3;
     public LearningRateSchedule LearningRateSchedule { get; init; }
     public double WeightDecay { get; init; } = 1e-2;
@@ -21,6 +22,12 @@ internal sealed record TrainingSettings
     public int EarlyStopping { get; init; }
     public NonFiniteStep NonFiniteStep { get; init; }
     public bool RecomputeActivations { get; init; }
+
+    /// <summary>Level from which on activations are kept nevertheless.</summary>
+    public int KeptDepth { get; init; } = int.MaxValue;
+
+    /// <summary>Whether weights are moved while the gradient goes back; with Adafactor and one batch per step alone.</summary>
+    public bool UpdateInBackward { get; init; }
     public int SpatialFrameChunk { get; init; }
     public long Seed { get; init; }
 

@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
-/// All that steps move: the trained weights, their average, the moments of AdamW, and what was measured. Learning rate, position in the data and random
+/// All that steps move: the trained weights, their average, the optimizer's moments, and what was measured. Learning rate, position in the data and random
 /// draws follow from the step (<see cref="TrainingSettings.LearningRateAt"/>, <see cref="ClipOrder"/>, <see cref="TrainingRandom"/>).
 /// </summary>
 internal sealed class TrainingState : IDisposable
@@ -17,7 +17,7 @@ internal sealed class TrainingState : IDisposable
 
     private readonly nn.Module _module;
     private readonly List<string> _names;
-    private readonly List<AdamW> _optimizers;      // one per parameter: the temporary tensors of a step live till its end
+    private readonly List<IParameterOptimizer> _optimizers;
     private Progress _progress = new(0, 0, [], []);
 
     public TrainingState(nn.Module module, TrainingSettings settings)
@@ -26,7 +26,8 @@ internal sealed class TrainingState : IDisposable
         _module = module;
         _names = [.. named.Select(pair => pair.name)];
         Parameters = [.. named.Select(pair => pair.parameter)];
-        _optimizers = [.. Parameters.Select(parameter => optim.AdamW([parameter], lr: settings.LearningRate, weight_decay: settings.WeightDecay))];
+        _optimizers = [.. Parameters.Select<Parameter, IParameterOptimizer>(parameter => settings.Optimizer == OptimizerKind.Adafactor
+            ? new AdafactorOptimizer(parameter, settings.WeightDecay) : new AdamWOptimizer(parameter, settings.WeightDecay))];
         Average = settings.EmaDecay > 0 ? new WeightAverage(Parameters, settings.EmaDecay) : null;
     }
 
@@ -48,15 +49,16 @@ internal sealed class TrainingState : IDisposable
 
     public IReadOnlyList<LossPoint> HeldOut => _progress.HeldOut;
 
-    /// <summary>Moves the weights by the gradients that they have.</summary>
+    public string NameOf(int parameter) => _names[parameter];
+
+    /// <summary>Moves one parameter by the gradient that it has.</summary>
+    public void Move(int parameter, double learningRate) => _optimizers[parameter].Step(learningRate);
+
+    /// <summary>Moves the weights by the gradients that they have, and counts the step.</summary>
     public void Advance(double loss, double learningRate)
     {
         foreach (var optimizer in _optimizers)
-        {
-            foreach (var group in optimizer.ParamGroups)
-                group.LearningRate = learningRate;
-            optimizer.step();
-        }
+            optimizer.Step(learningRate);
         _progress = _progress with { Step = Step + 1 };
         _progress.Losses.Add(new LossPoint(Step, loss));
         Average?.Add(Step);
@@ -106,11 +108,11 @@ internal sealed class TrainingState : IDisposable
         With(Path.Combine(folder, Weights), stored => StateDict.Load(_module, stored, Weights));
         With(Path.Combine(folder, Moments), stored =>
         {
-            foreach (var (name, state) in _names.Zip(States()))
+            foreach (var (name, optimizer) in _names.Zip(_optimizers))
             {
-                Copy(stored, $"{name}.exp_avg", state.exp_avg);
-                Copy(stored, $"{name}.exp_avg_sq", state.exp_avg_sq);
-                state.step = stored.TryGetValue($"{name}.step", out var step) ? step.item<long>()
+                foreach (var (kind, moment) in optimizer.Moments)
+                    Copy(stored, $"{name}.{kind}", moment);
+                optimizer.Steps = stored.TryGetValue($"{name}.step", out var step) ? step.item<long>()
                     : throw new InvalidDataException($"{Moments} lacks '{name}.step'.");
             }
         });
@@ -130,15 +132,13 @@ internal sealed class TrainingState : IDisposable
         Average?.Dispose();
     }
 
-    private IEnumerable<AdamW.State> States() => _optimizers.SelectMany(optimizer => optimizer.state_dict().State.Cast<AdamW.State>());
-
     private IEnumerable<KeyValuePair<string, Tensor>> MomentsByName()
     {
-        foreach (var (name, state) in _names.Zip(States()))
+        foreach (var (name, optimizer) in _names.Zip(_optimizers))
         {
-            yield return KeyValuePair.Create($"{name}.exp_avg", state.exp_avg);
-            yield return KeyValuePair.Create($"{name}.exp_avg_sq", state.exp_avg_sq);
-            yield return KeyValuePair.Create($"{name}.step", tensor(new[] { state.step }));
+            foreach (var (kind, moment) in optimizer.Moments)
+                yield return KeyValuePair.Create($"{name}.{kind}", moment);
+            yield return KeyValuePair.Create($"{name}.step", tensor(new[] { optimizer.Steps }));
         }
     }
 

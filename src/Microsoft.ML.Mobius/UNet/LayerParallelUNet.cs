@@ -23,31 +23,31 @@ internal sealed class LayerParallelUNet(UNetConfig config, SpatialStream spatial
         var e = Spatial.TimeEmbedding(t, frames);
         var skips = new Stack<Tensor>();
 
-        Tensor Computed(Func<Tensor, Tensor> layer, Tensor h) => Part(recomputation, () => layer(h));
+        Tensor Computed(int depth, Func<Tensor, Tensor> layer, Tensor h) => Part(recomputation, depth, () => layer(h));
         Tensor Convolutions(SpatialBlock space, TemporalBlock time, int i, Tensor x)
             => space.Resnet(i, x, e) + time.Convolution(i, x, frames);
 
         Tensor Attentions(SpatialBlock space, TemporalBlock time, int i, Tensor x)
             => space.HasAttention() ? space.Attention(i, x, text) + time.Attention(i, x, frames, text) : x;
 
-        Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h) => Part(recomputation, () =>
+        Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h) => Part(recomputation, space.Depth, () =>
         {
             using var inner = NewDisposeScope();
             return Attentions(space, time, i, Convolutions(space, time, i, Joined(h))).MoveToOuterDisposeScope();
         });
 
-        var h = Computed(h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
+        var h = Computed(0, h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
         skips.Push(h);
         foreach (var (space, time) in Spatial.Down().Zip(Temporal.Down()))
         {
             for (int i = 0; i < space.LayerCount(); i++)
                 skips.Push(h = Layer(space, time, i, h));
             if (space.HasDownsampler())
-                skips.Push(h = Computed(space.Downsample, h));
+                skips.Push(h = Computed(Between, space.Downsample, h));
         }
 
-        h = Computed(h => Attentions(Spatial.Mid(), Temporal.Mid(), 0, Temporal.Mid().Convolution(0, Spatial.Mid().Resnet(0, h, e), frames)), h);
-        h = Computed(h => Convolutions(Spatial.Mid(), Temporal.Mid(), 1, h), h);
+        h = Computed(Spatial.Mid().Depth, h => Attentions(Spatial.Mid(), Temporal.Mid(), 0, Temporal.Mid().Convolution(0, Spatial.Mid().Resnet(0, h, e), frames)), h);
+        h = Computed(Spatial.Mid().Depth, h => Convolutions(Spatial.Mid(), Temporal.Mid(), 1, h), h);
 
         foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()))
         {
@@ -56,7 +56,7 @@ internal sealed class LayerParallelUNet(UNetConfig config, SpatialStream spatial
             if (space.HasUpsampler())
             {
                 long[] size = skips.Peek().shape[2..];
-                h = Computed(h => space.Upsample(h, size), h);
+                h = Computed(Between, h => space.Upsample(h, size), h);
             }
         }
         var predicted = Axes.BatchToFrames(Spatial.Head(h), frames);

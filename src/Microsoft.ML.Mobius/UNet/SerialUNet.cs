@@ -15,22 +15,22 @@ internal sealed class SerialUNet(UNetConfig config, SpatialStream spatial, Tempo
         var e = Spatial.TimeEmbedding(t, frames);
         var skips = new Stack<Tensor>();
 
-        Tensor Computed(Func<Tensor, Tensor> layer, Tensor h) => Part(recomputation, () => layer(h));
+        Tensor Computed(int depth, Func<Tensor, Tensor> layer, Tensor h) => Part(recomputation, depth, () => layer(h));
         Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h)
-            => Part(recomputation, () => InOneStream(space, time, i, Joined(h), e, text, frames));
+            => Part(recomputation, space.Depth, () => InOneStream(space, time, i, Joined(h), e, text, frames));
 
-        var h = Computed(h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
+        var h = Computed(0, h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
         skips.Push(h);
         foreach (var (space, time) in Spatial.Down().Zip(Temporal.Down()))
         {
             for (int i = 0; i < space.LayerCount(); i++)
                 skips.Push(h = Layer(space, time, i, h));
             if (space.HasDownsampler())
-                skips.Push(h = Computed(space.Downsample, h));
+                skips.Push(h = Computed(Between, space.Downsample, h));
         }
 
         h = Layer(Spatial.Mid(), Temporal.Mid(), 0, h);
-        h = Computed(h => Temporal.Mid().Convolution(1, Spatial.Mid().Resnet(1, h, e), frames), h);
+        h = Computed(Spatial.Mid().Depth, h => Temporal.Mid().Convolution(1, Spatial.Mid().Resnet(1, h, e), frames), h);
 
         foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()))
         {
@@ -39,7 +39,7 @@ internal sealed class SerialUNet(UNetConfig config, SpatialStream spatial, Tempo
             if (space.HasUpsampler())
             {
                 long[] size = skips.Peek().shape[2..];
-                h = Computed(h => space.Upsample(h, size), h);
+                h = Computed(Between, h => space.Upsample(h, size), h);
             }
         }
         var predicted = Axes.BatchToFrames(Spatial.Head(h), frames);

@@ -91,6 +91,7 @@ internal sealed class SpatialBlock : nn.Module
 
     public SpatialBlock(UNetConfig config, LevelPlan level) : base(nameof(SpatialBlock))
     {
+        Depth = level.Depth;
         int channels = level.Channels;
         _resnets = nn.ModuleList([.. level.InChannels
             .Select(width => new ResnetBlock(width, channels, config.TimeChannels, config.NormNumGroups, config.NormEps))]);
@@ -101,6 +102,9 @@ internal sealed class SpatialBlock : nn.Module
         _upsamplers = level.Upsamples ? nn.ModuleList(new Upsampler(channels)) : null;
         RegisterComponents();
     }
+
+    /// <summary>Number of the level from the outside.</summary>
+    public readonly int Depth;
 
     public int LayerCount() => _resnets.Count;
 

@@ -20,10 +20,10 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         var (skipsOfS, skipsOfU) = (new Stack<Tensor>(), new Stack<Tensor>());
 
         Tensor Space(Func<Tensor, Tensor, Tensor, Tensor> layer, params Tensor[] s) => InChunks(layer, s, times, text);
-        Tensor Time(Func<Tensor, Tensor> layer, params Tensor[] u) => Part(recomputation, () => layer(Joined(u)));
+        Tensor Time(int depth, Func<Tensor, Tensor> layer, params Tensor[] u) => Part(recomputation, depth, () => layer(Joined(u)));
 
         var s = Space((z, _, _) => Spatial.ConvIn(z), Axes.FramesToBatch(z));
-        var u = Time(h0 => Temporal.In(h0, frames), s);
+        var u = Time(0, h0 => Temporal.In(h0, frames), s);
         skipsOfS.Push(s);
         skipsOfU.Push(u);
         foreach (var (space, time) in Spatial.Down().Zip(Temporal.Down()))
@@ -31,19 +31,19 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s);
-                u = Time(u => time.Layer(i, u, x, frames, text), u);
+                u = Time(space.Depth, u => time.Layer(i, u, x, frames, text), u);
                 skipsOfS.Push(s);
                 skipsOfU.Push(u);
             }
             if (space.HasDownsampler())
             {
                 skipsOfS.Push(s = Space((s, _, _) => space.Downsample(s), s));
-                skipsOfU.Push(u = Time(time.Downsample, u));
+                skipsOfU.Push(u = Time(Between, time.Downsample, u));
             }
         }
 
         var middle = s = Space(Spatial.Mid().Middle, s);
-        u = Time(u => Temporal.Mid().Middle(u, middle, frames, text), u);
+        u = Time(Spatial.Mid().Depth, u => Temporal.Mid().Middle(u, middle, frames, text), u);
 
         int apart = Temporal.Up().Count - Config.JoinedLevels;
         foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()).Take(apart))
@@ -51,13 +51,13 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s, skipsOfS.Pop());
-                u = Time(u => time.Layer(i, u, x, frames, text), u, skipsOfU.Pop());
+                u = Time(space.Depth, u => time.Layer(i, u, x, frames, text), u, skipsOfU.Pop());
             }
             if (space.HasUpsampler())
             {
                 long[] size = skipsOfS.Peek().shape[2..];
                 s = Space((s, _, _) => space.Upsample(s, size), s);
-                u = Time(u => time.Upsample(u, size), u);
+                u = Time(Between, u => time.Upsample(u, size), u);
             }
         }
         if (!Config.JoinsStreams)
@@ -67,7 +67,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         Tensor Join(Tensor s, Tensor u)
         {
             int i = joins++;
-            return Time(u => Temporal.Join(i, s, u), u);
+            return Time(Between, u => Temporal.Join(i, s, u), u);
         }
 
         var h = Join(s, u);
@@ -76,12 +76,12 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 var (x, skip) = (h, Join(skipsOfS.Pop(), skipsOfU.Pop()));
-                h = Time(h => InOneStream(space, time, i, h, times, text, frames), x, skip);
+                h = Time(space.Depth, h => InOneStream(space, time, i, h, times, text, frames), x, skip);
             }
             if (space.HasUpsampler())
             {
                 long[] size = skipsOfS.Peek().shape[2..];
-                h = Time(h => space.Upsample(h, size), h);
+                h = Time(Between, h => space.Upsample(h, size), h);
             }
         }
         return Predicted(h, null);

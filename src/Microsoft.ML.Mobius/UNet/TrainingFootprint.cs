@@ -27,7 +27,7 @@ internal sealed class TrainingFootprint
     private readonly UNetConfig _config;
     private readonly List<Layer> _layers = [];
     private readonly long _values, _textValues;
-    private int _part;
+    private int _part, _depth;
 
     /// <param name="config">Layout and widths.</param>
     /// <param name="batch">B.</param>
@@ -64,7 +64,7 @@ internal sealed class TrainingFootprint
             AddLevel(plan.Up[k], plan.Up.Count - 1 - k, stream && k < apart);
         }
 
-        _part++;
+        (_part, _depth) = (_part + 1, 0);
         long head = ParameterCount.Norm(first) + ParameterCount.Convolution(first, config.OutChannels, 9);
         if (config.JoinsStreams)
             Add(frozen: head, trained: head, held: 3 * Values(first, 0), passing: 2 * Values(first, 0));
@@ -78,6 +78,12 @@ internal sealed class TrainingFootprint
     /// <summary>Whether each part is computed once more on the way back.</summary>
     public bool Recomputes { get; }
 
+    /// <summary>The level from which on parts are kept nevertheless, as <see cref="VideoUNet.KeptDepth"/>.</summary>
+    public int KeptDepth { get; init; } = int.MaxValue;
+
+    /// <summary>Whether weights are moved, and their gradients forgotten, as soon as these are there.</summary>
+    public bool UpdatesInBackward { get; init; }
+
     /// <summary>Parameters of the spatial half.</summary>
     public long Frozen => _layers.Sum(layer => layer.Frozen);
 
@@ -87,8 +93,11 @@ internal sealed class TrainingFootprint
     /// <summary>Trained parameters of the layer that has most.</summary>
     public long LargestTrained => _layers.Max(layer => layer.Trained);
 
-    /// <summary>Values that the forward pass leaves, and those of the largest part where it is recomputed.</summary>
-    public long Activations => Recomputes ? _layers.Sum(layer => layer.Result) + Parts().Max(part => part.Saved + part.Held)
+    /// <summary>Gradients that are there at once.</summary>
+    public long Gradients => UpdatesInBackward ? Parts().Max(part => part.Trained) : Trained;
+
+    /// <summary>Values that the forward pass leaves, and those of the largest part that is recomputed.</summary>
+    public long Activations => Recomputes ? Parts().Sum(Left) + Parts().Where(part => !Keeps(part)).Select(part => part.Saved + part.Held).DefaultIfEmpty().Max()
         : _layers.Sum(layer => layer.Saved + layer.Held);
 
     /// <summary>The most values of a step beside weights and moments: somewhere on the way back, where the gradients of later layers are there.</summary>
@@ -99,14 +108,16 @@ internal sealed class TrainingFootprint
     {
         long gradients = gradientsBefore;
         double peak = 0;
-        if (Recomputes)
+        if (Recomputes || UpdatesInBackward)
         {
-            long results = _layers.Sum(layer => layer.Result);
+            long left = Parts().Sum(Left);
             foreach (var part in Parts().Reverse())
             {
-                peak = Math.Max(peak, ofKept * results + ofRecomputed * (part.Saved + part.Held + part.Passing) + gradients);
-                results -= part.Trained > 0 ? part.Result : 0;              // the spatial stream's stay for the whole step
-                gradients += part.Trained;
+                bool keeps = Keeps(part);
+                double own = keeps ? ofKept * part.Passing : ofRecomputed * (part.Saved + part.Held + part.Passing);
+                peak = Math.Max(peak, ofKept * left + own + gradients + (UpdatesInBackward ? part.Trained : 0));
+                left -= part.Trained > 0 ? Left(part) : 0;                  // the spatial stream's stay for the whole step
+                gradients += UpdatesInBackward ? 0 : part.Trained;
             }
             return (long)Math.Max(peak, gradients);
         }
@@ -125,6 +136,7 @@ internal sealed class TrainingFootprint
     private void AddLevel(LevelPlan level, int depth, bool stream)
     {
         var layout = _config.Layout;
+        _depth = depth;
         int c = level.Channels, cu = stream ? _config.TemporalChannels(c) : c;
         long C(int channels) => Values(channels, depth);
 
@@ -135,6 +147,7 @@ internal sealed class TrainingFootprint
 
             if (_config.JoinsStreams && !stream && joined)
                 AddJoin(level.SkipChannels[i], depth);
+            _depth = depth;
 
             // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that; else the result alone stays.
             _part++;
@@ -172,7 +185,7 @@ internal sealed class TrainingFootprint
 
         void AddResampling(long perChannel)
         {
-            _part++;
+            (_part, _depth) = (_part + 1, int.MaxValue);
             Add(frozen: ParameterCount.Convolution(c, c, 9), trained: stream ? ParameterCount.Convolution(cu, cu, 9) : 0,
             held: perChannel * (c + (stream ? cu : 0)), result: perChannel * (c + (stream ? cu : 0)));
         }
@@ -181,7 +194,7 @@ internal sealed class TrainingFootprint
     /// <summary>s + u, with a convolution before where u is narrower.</summary>
     private void AddJoin(int channels, int depth)
     {
-        _part++;
+        (_part, _depth) = (_part + 1, int.MaxValue);
         int channelsOfU = _config.TemporalChannels(channels);
         bool projects = channelsOfU != channels;
         Add(trained: projects ? (long)channels * channelsOfU : 0, held: Values(channels, depth) * (projects ? 2 : 1), result: Values(channels, depth));
@@ -198,13 +211,18 @@ internal sealed class TrainingFootprint
     private long Values(int channels, int depth) => channels * Math.Max(1, _values >> (2 * depth));
 
     private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0)
-        => _layers.Add(new Layer(_part, frozen, trained, saved, held, passing, result));
+        => _layers.Add(new Layer(_part, _depth, frozen, trained, saved, held, passing, result));
+
+    private bool Keeps(Layer part) => !Recomputes || part.Depth >= KeptDepth;
+
+    /// <summary>What the forward pass leaves of a part: its result, or, where it is kept, all.</summary>
+    private long Left(Layer part) => Keeps(part) ? Math.Max(part.Result, part.Saved + part.Held) : part.Result;
 
     /// <summary>The layers that are recomputed together, as one.</summary>
-    private IEnumerable<Layer> Parts() => _layers.GroupBy(layer => layer.Part).Select(part => new Layer(part.Key, part.Sum(layer => layer.Frozen),
+    private IEnumerable<Layer> Parts() => _layers.GroupBy(layer => layer.Part).Select(part => new Layer(part.Key, part.First().Depth, part.Sum(layer => layer.Frozen),
         part.Sum(layer => layer.Trained), part.Sum(layer => layer.Saved), part.Sum(layer => layer.Held), part.Max(layer => layer.Passing),
         part.Sum(layer => layer.Result)));
 
     /// <summary>Parameters, values that its forward pass leaves and that pass by in its backward, and those that go on to the next part.</summary>
-    private readonly record struct Layer(int Part, long Frozen, long Trained, long Saved, long Held, long Passing, long Result);
+    private readonly record struct Layer(int Part, int Depth, long Frozen, long Trained, long Saved, long Held, long Passing, long Result);
 }

@@ -3,6 +3,7 @@ namespace Microsoft.ML.Mobius.UNet;
 /// <summary>
 /// One level of a U-Net: its width, what comes into each of its layers (skips included), and what follows them.
 /// </summary>
+/// <param name="Depth">Its number from the outside, where the outermost is 0; the middle block's is that of the innermost.</param>
 /// <param name="Channels">C.</param>
 /// <param name="InChannels">Channels into each layer; up layers have the joined skip counted in.</param>
 /// <param name="SkipChannels">Of these, the channels of the skip; 0 in down and middle layers.</param>
@@ -11,7 +12,7 @@ namespace Microsoft.ML.Mobius.UNet;
 /// <param name="Downsamples">Whether a halving follows.</param>
 /// <param name="Upsamples">Whether a doubling follows.</param>
 internal sealed record LevelPlan(
-    int Channels, IReadOnlyList<int> InChannels, IReadOnlyList<int> SkipChannels, int AttentionCount, int Heads,
+    int Depth, int Channels, IReadOnlyList<int> InChannels, IReadOnlyList<int> SkipChannels, int AttentionCount, int Heads,
     bool Downsamples, bool Upsamples)
 {
     /// <summary>The middle block has one layer more than attentions.</summary>
@@ -40,12 +41,12 @@ internal sealed class UNetPlan
             int before = k == 0 ? channels[0] : channels[k - 1];
             int[] inputs = [.. Enumerable.Range(0, config.LayersPerBlock).Select(i => i == 0 ? before : channels[k])];
             int attentions = config.HasAttentionDown(k) ? inputs.Length : 0;
-            down.Add(new LevelPlan(channels[k], inputs, new int[inputs.Length], attentions, config.Heads(k), k < last, false));
+            down.Add(new LevelPlan(k, channels[k], inputs, new int[inputs.Length], attentions, config.Heads(k), k < last, false));
             for (int i = 0; i < config.LayersPerBlock + (k < last ? 1 : 0); i++)
                 skips.Push(channels[k]);
         }
         Down = down;
-        Mid = new LevelPlan(channels[last], [channels[last], channels[last]], [0, 0], 1, config.Heads(last), false, false);
+        Mid = new LevelPlan(last, channels[last], [channels[last], channels[last]], [0, 0], 1, config.Heads(last), false, false);
 
         var up = new List<LevelPlan>();
         int width = channels[last];
@@ -55,7 +56,7 @@ internal sealed class UNetPlan
             int[] inputs = [.. joined.Select((skip, i) => (i == 0 ? width : channels[last - k]) + skip)];
             width = channels[last - k];
             int attentions = config.HasAttentionUp(k) ? inputs.Length : 0;
-            up.Add(new LevelPlan(width, inputs, joined, attentions, config.Heads(last - k), false, k < last));
+            up.Add(new LevelPlan(last - k, width, inputs, joined, attentions, config.Heads(last - k), false, k < last));
         }
         Up = up;
     }

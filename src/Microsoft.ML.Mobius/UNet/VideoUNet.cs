@@ -27,8 +27,17 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     public readonly SpatialStream Spatial;
     public readonly TemporalStream Temporal;
 
+    /// <summary>The depth of what stands between levels and needs nothing kept but what is there anyway.</summary>
+    protected const int Between = int.MaxValue;
+
     /// <summary>Whether <see cref="Backward"/> keeps what goes from layer to layer alone, and computes each layer once more; else it keeps all.</summary>
     public bool RecomputeActivations;
+
+    /// <summary>
+    /// Where activations are recomputed, the level, 0 the outermost, from which on they are kept nevertheless: inner levels have few positions, so that they keep little for
+    /// what it takes to compute them. Between the levels, where nothing is to be kept but what is there anyway, they always are.
+    /// </summary>
+    public int KeptDepth = int.MaxValue;
 
     /// <summary>Frames that a layer of the spatial stream computes at a time in StreamParallel; 0 for all.</summary>
     public int SpatialFrameChunk;
@@ -91,17 +100,21 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <param name="t">As for <see cref="forward"/>.</param>
     /// <param name="text">As for <see cref="forward"/>.</param>
     /// <param name="loss">From the prediction, [B, c, F, h, w], to one number.</param>
-    public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss)
+    /// <param name="passed">
+    /// Called whenever a part of the network has its gradients, the last part first; gives whether to go on. Null if nobody wants to know: then it is one part.
+    /// </param>
+    public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss, Func<bool>? passed = null)
     {
         using var scope = NewDisposeScope();
-        if (!RecomputeActivations)
+        if (!RecomputeActivations && passed is null)
         {
             loss(call(z, t, text)).backward();
             return;
         }
         var recomputation = new Recomputation();
         loss(Forward(z, t, text, recomputation)).backward();
-        recomputation.Backward();
+        if (passed?.Invoke() != false)
+            recomputation.Backward(passed);
     }
 
     /// <summary>The network; where it is to be recomputed, all that is trained before the last layers is computed by <see cref="Part"/>.</summary>
@@ -118,5 +131,7 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <summary>The stream and its skip along the channels, or the stream alone.</summary>
     protected static Tensor Joined(Tensor[] x) => x is [var one] ? one : cat(x, 1);
 
-    protected static Tensor Part(Recomputation? recomputation, Func<Tensor> part) => recomputation?.Run(part) ?? part();
+    /// <summary>What is recomputed on its own, at that depth: the number of its level from the outside, or <see cref="Between"/>.</summary>
+    protected Tensor Part(Recomputation? recomputation, int depth, Func<Tensor> part)
+        => recomputation?.Run(part, keep: !RecomputeActivations || depth >= KeptDepth || depth == Between) ?? part();
 }

@@ -110,6 +110,17 @@ public sealed class TextToVideoTrainerOptionsTests
             Assert.Contains($"'{_folder.File(name)}' does not exist", message);
     }
 
+    [TestMethod]
+    public void Constructor_UpdateInBackwardWithWhatItCannotBeWith_SaysWhy()
+    {
+        string Refusal(Action<TextToVideoTrainer.Options> change) => Assert.ThrowsExactly<ArgumentException>(
+            () => new TextToVideoTrainer(new MLContext(1), TinyPipeline.Options(change), TinyModel.Base)).Message;
+        Assert.Contains("UpdateInBackward needs Adafactor, but Optimizer is AdamW", Refusal(options => options.UpdateInBackward = true));
+        Assert.Contains("UpdateInBackward needs one batch per step", Refusal(
+            options => (options.UpdateInBackward, options.Optimizer, options.GradientAccumulationSteps) = (true, OptimizerKind.Adafactor, 2)));
+        Assert.Contains("Optimizer is 7; known are AdamW, Adafactor", Refusal(options => options.Optimizer = (OptimizerKind)7));
+    }
+
     private TextToVideoTrainer.Options Read(string json)
     {
         File.WriteAllText(Json, json);

@@ -32,6 +32,20 @@ public sealed class CheckpointsTests
     });
 
     [TestMethod]
+    [DataRow(1, true)]
+    [DataRow(2, false)]
+    public void Run_StoppedAndResumedWithAdafactor_IsTheUninterruptedRunBitForBit(int batch, bool inBackward)
+        => StopAndResume(SixSteps with { Optimizer = OptimizerKind.Adafactor, BatchSize = batch, UpdateInBackward = inBackward, RecomputeActivations = inBackward });
+
+    [TestMethod]
+    public void Run_OtherOptimizer_RefusesToResume()
+    {
+        Run(SixSteps with { Checkpoints = Kept() });
+        Assert.Contains("Optimizer was AdamW and is Adafactor", Assert.ThrowsExactly<InvalidOperationException>(
+            () => Run(SixSteps with { Optimizer = OptimizerKind.Adafactor, Checkpoints = Kept(resume: true) })).Message);
+    }
+
+    [TestMethod]
     public void Run_Finished_ResumesToTheSameWeights()
     {
         var (history, weights) = Run(SixSteps with { EmaDecay = 0.5, Checkpoints = Kept() });

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -47,9 +48,27 @@ public sealed class MemoryEstimateTests
             new TextToVideoTrainer.Options { RecomputeActivations = recompute, BatchSize = batch, Layout = layout }).EstimateMemory().PeakBytes;
 
         Assert.AreEqual(Peak(false, batch: 8), Peak(null, batch: 8));
-        Assert.AreEqual(Peak(true, batch: 64), Peak(null, batch: 64));
+        Assert.IsInRange(Peak(true, batch: 64), Peak(true, batch: 64) * 6 / 5, Peak(null, batch: 64));
         Assert.IsLessThan(Peak(false, batch: 64) / 2, Peak(true, batch: 64));
         Assert.AreEqual(Peak(false, batch: 64, UNetLayout.Serial), Peak(null, batch: 64, UNetLayout.Serial));
+    }
+
+    [TestMethod]
+    public void EstimateMemory_WithAdafactor_HasHardlyAnyMoments_AndFewGradientsWhereLayersAreRecomputed()
+    {
+        MemoryEstimate Estimate(Action<TextToVideoTrainer.Options> change)
+        {
+            var options = new TextToVideoTrainer.Options { Optimizer = OptimizerKind.Adafactor, RecomputeActivations = true };
+            change(options);
+            return new TextToVideoTrainer(new MLContext(), options).EstimateMemory();
+        }
+        var usual = Estimate(options => options.Optimizer = OptimizerKind.AdamW);
+        var (lean, after, several) = (Estimate(_ => { }), Estimate(options => options.UpdateInBackward = false), Estimate(options => options.GradientAccumulationSteps = 2));
+        Assert.IsLessThan(usual.OptimizerMoments / 50, lean.OptimizerMoments);
+        Assert.IsLessThan(usual.Gradients / 2, lean.Gradients);
+        Assert.AreEqual(usual.Gradients, after.Gradients);
+        Assert.AreEqual(usual.Gradients, several.Gradients);
+        Assert.IsLessThan(usual.PeakBytes - usual.OptimizerMoments, lean.PeakBytes);
     }
 
     [TestMethod]

@@ -209,15 +209,45 @@ public sealed class StreamParallelUNetTests
         var (z, t, text) = (randn([2, 4, 3, 9, 7]), tensor([3L, 900L]), randn([2, 5, 16]));
         var (loss, gradients) = Gradients(unet, z, t, text);
         unet.RecomputeActivations = true;
-        long before = Tensor.TotalCount;
-        var (lossAgain, again) = Gradients(unet, z, t, text);
-        Assert.AreEqual(before + 2 * gradients.Count, Tensor.TotalCount, "A tensor leaks.");        // a gradient and its copy
-        Assert.AreEqual(loss, lossAgain);
-        if (layout == UNetLayout.StreamParallel && joined == 0)
-            foreach (var (name, gradient) in gradients)
-                Assert.IsTrue(gradient.equal(again[name]).all().item<bool>(), name);
-        Assert.IsTrue(Norm(gradients.Keys.ToDictionary(name => name, name => gradients[name] - again[name])) < 1e-6 * Norm(gradients));
+        foreach (int keptDepth in new[] { int.MaxValue, 1, 0 })
+        {
+            unet.KeptDepth = keptDepth;
+            long before = Tensor.TotalCount;
+            var (lossAgain, again) = Gradients(unet, z, t, text);
+            Assert.AreEqual(before + 2 * gradients.Count, Tensor.TotalCount, "A tensor leaks.");    // a gradient and its copy
+            Assert.AreEqual(loss, lossAgain);
+            if (layout == UNetLayout.StreamParallel && joined == 0)
+                foreach (var (name, gradient) in gradients)
+                    Assert.IsTrue(gradient.equal(again[name]).all().item<bool>(), name);
+            Assert.IsTrue(Norm(gradients.Keys.ToDictionary(name => name, name => gradients[name] - again[name])) < 1e-6 * Norm(gradients));
+        }
         Assert.IsTrue(gradients.Values.Count(gradient => gradient.abs().sum().item<float>() > 0) > 0.9 * gradients.Count);
+    }
+
+    [TestMethod]
+    [DataRow(0, 1)]
+    [DataRow(1, 2)]
+    [DataRow(int.MaxValue, 2)]
+    public void Backward_KeptFromADepth_ComputesTheOthersTwice(int keptDepth, int calls)
+    {
+        using var scope = NewDisposeScope();
+        using var unet = Trained(Tiny.UNet with { LayersPerBlock = 2 });
+        var (z, t, text) = (randn([1, 4, 3, 8, 8]), tensor([3L]), randn([1, 5, 16]));
+        var (outer, inner) = (0, 0);
+        foreach (var (name, module) in unet.Temporal.named_modules())
+            if (module is TemporalConvolution layer && !name.StartsWith("mid", StringComparison.Ordinal))
+                layer.register_forward_hook((_, x, _, y) =>
+                {
+                    if (x.shape[1] == Tiny.UNet.BlockOutChannels[0])
+                        outer++;
+                    else
+                        inner++;
+                    return y;
+                });
+        (unet.RecomputeActivations, unet.KeptDepth) = (true, keptDepth);
+        Gradients(unet, z, t, text);
+        Assert.AreEqual(5 * calls, outer);
+        Assert.AreEqual(5 * (keptDepth == int.MaxValue ? 2 : 1), inner);
     }
 
     /// <summary>A network all of whose trained weights are random, so that all have gradients.</summary>

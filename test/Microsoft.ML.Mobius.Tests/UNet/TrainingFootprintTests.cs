@@ -97,6 +97,20 @@ public sealed class TrainingFootprintTests
         Assert.IsGreaterThan(footprint.Peak(), footprint.Peak(gradientsBefore: footprint.Trained));
     }
 
+    [TestMethod]
+    public void Peak_OfMoreThatIsKept_IsLarger()
+    {
+        TrainingFootprint Recomputed(int keptDepth, bool inBackward = false)
+            => new(Tiny.UNet, 1, 8, 16, 16, 77, recompute: true) { KeptDepth = keptDepth, UpdatesInBackward = inBackward };
+        long all = new TrainingFootprint(Tiny.UNet, 1, 8, 16, 16, 77) { UpdatesInBackward = true }.Activations;
+        Assert.IsLessThan(Recomputed(1).Activations, Recomputed(int.MaxValue).Activations);
+        Assert.IsLessThan(all, Recomputed(1).Activations);
+        Assert.IsLessThanOrEqualTo(Recomputed(0).Peak(), Recomputed(1).Peak());
+        TrainingFootprint OfOneFrame(bool inBackward) => new(Tiny.UNet, 1, 1, 4, 4, 0, recompute: true) { UpdatesInBackward = inBackward };
+        Assert.IsLessThan(OfOneFrame(inBackward: false).Peak() / 2, OfOneFrame(inBackward: true).Peak());
+        Assert.IsLessThan(Recomputed(1).Trained / 2, Recomputed(1, inBackward: true).Gradients);
+    }
+
     private static void AssertSame(UNetConfig config)
     {
         static long Count(nn.Module module) => module.parameters().Sum(parameter => parameter.numel());

@@ -39,6 +39,7 @@ internal static class QualityBench
         ("not-told", "temporal layers are told neither the text nor the frames' places", options => options.TemporalText = options.FramePositions = false),
     ];
 
+    /// <remarks>A run that is in the folder already, of an earlier start that was ended, is not made again.</remarks>
     /// <param name="clips">A folder of captioned clips; null draws the moving shapes, whose videos are then scored, too.</param>
     /// <param name="arms">Names; the baseline is always run.</param>
     /// <param name="seeds">Of the runs.</param>
@@ -47,10 +48,11 @@ internal static class QualityBench
     /// <param name="interrupt">Ends it; then nothing is written.</param>
     public static bool Run(string? clips, IReadOnlyList<string> arms, IReadOnlyList<int> seeds, int steps, string folder, CancellationToken interrupt)
     {
-        Directory.CreateDirectory(folder);
+        Directory.CreateDirectory(Path.Combine(folder, "runs"));
         bool shapes = clips is null;
-        if (shapes)
-            ClipFolder.Write(clips = Path.Combine(folder, "clips"), DrawnClips, seed: 0);
+        if (shapes && !File.Exists(Path.Combine(folder, "clips", "captions.jsonl")))
+            ClipFolder.Write(Path.Combine(folder, "clips"), DrawnClips, seed: 0);
+        clips ??= Path.Combine(folder, "clips");
         var runs = new List<Learned>();
         foreach (int seed in seeds)
             foreach (var (arm, _, _) in Arms.Where(arm => arm.Name == Arms[0].Name || arms.Contains(arm.Name)))
@@ -58,7 +60,10 @@ internal static class QualityBench
                 int count = arm == "default-equal-cpu"
                     ? (int)Math.Round(steps * Find(runs, Arms[0].Name, seed).CpuSeconds / Find(runs, "default", seed).CpuSeconds) : steps;
                 Console.WriteLine($"seed {seed}: {arm}, {count} steps ...");
-                var run = InOwnProcess(new Lesson(clips!, shapes, arm, seed, count, Path.Combine(folder, "cache")), interrupt);
+                string kept = Path.Combine(folder, "runs", $"{arm}-{seed}-{count}.json");
+                var run = File.Exists(kept) ? JsonSerializer.Deserialize<Learned>(File.ReadAllBytes(kept))!
+                    : InOwnProcess(new Lesson(clips!, shapes, arm, seed, count, Path.Combine(folder, "cache")), interrupt);
+                FileAside.Write(kept, path => File.WriteAllBytes(path, JsonSerializer.SerializeToUtf8Bytes(run)));
                 runs.Add(run);
                 Console.WriteLine(Invariant($"    held-out loss {run.Before:F4} -> {run.After:F4}, CPU {run.CpuSeconds:F0} s, peak {run.PeakBytes >> 20} MiB"));
             }

@@ -49,7 +49,7 @@ public sealed class MemoryEstimateTests
 
         Assert.AreEqual(Peak(false, batch: 8), Peak(null, batch: 8));
         Assert.IsInRange(Peak(true, batch: 64), Peak(true, batch: 64) * 6 / 5, Peak(null, batch: 64));
-        Assert.IsLessThan(Peak(false, batch: 64) / 2, Peak(true, batch: 64));
+        Assert.IsLessThan(Peak(false, batch: 64), Peak(true, batch: 64));
         Assert.AreEqual(Peak(false, batch: 64, UNetLayout.Serial), Peak(null, batch: 64, UNetLayout.Serial));
     }
 
@@ -58,7 +58,7 @@ public sealed class MemoryEstimateTests
     {
         MemoryEstimate Estimate(Action<TextToVideoTrainer.Options> change)
         {
-            var options = new TextToVideoTrainer.Options { Optimizer = OptimizerKind.Adafactor, RecomputeActivations = true };
+            var options = new TextToVideoTrainer.Options { Optimizer = OptimizerKind.Adafactor, RecomputeActivations = true, BatchSize = 1 };
             change(options);
             return new TextToVideoTrainer(new MLContext(), options).EstimateMemory();
         }

@@ -21,12 +21,17 @@ internal sealed class TrainingFootprint
     /// <summary>Inside SA, whose linear layers are frozen and save no inputs; of the attention over the text, queries and results (the rest is small).</summary>
     private const int SavedByFrozenBlock = 3 + 4 + 2 + 12;
 
+    /// <summary>Of a LoRA on SA the inputs of q, k and v, which frozen layers do not save; what is between its matrices is thin.</summary>
+    private const int SavedByLora = 2;
+
     /// <summary>Gradients on their way through a feed-forward and around it.</summary>
     private const int PassingThroughTransformer = 20, PassingThroughConvolutions = 4;
 
     private readonly UNetConfig _config;
     private readonly List<Layer> _layers = [];
     private readonly long _values, _textValues;
+    private readonly int _rank;
+    private readonly bool _images, _stream;
     private int _part;
 
     /// <param name="config">Layout and widths.</param>
@@ -36,23 +41,28 @@ internal sealed class TrainingFootprint
     /// <param name="width">w, of the latents.</param>
     /// <param name="tokens">N, of the text.</param>
     /// <param name="recompute">Whether what goes from part to part alone is kept, and the rest computed once more.</param>
-    public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens, bool recompute = false)
+    /// <param name="loraRank">Rank of a LoRA that is trained on TA in place of the temporal half; 0 for none.</param>
+    /// <param name="images">Whether frames are images, the temporal half is passed by, and the LoRA is on the attentions of SA.</param>
+    public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens, bool recompute = false,
+        int loraRank = 0, bool images = false)
     {
         Recomputes = recompute;
-        (_config, _values, _textValues) = (config, batch * frames * height * width, batch * tokens);
+        (_config, _values, _textValues, _rank, _images) = (config, batch * frames * height * width, batch * tokens, loraRank, images);
         var plan = new UNetPlan(config);
-        bool stream = config.Layout == UNetLayout.StreamParallel;
+        bool stream = _stream = config.Layout == UNetLayout.StreamParallel && !images;
         int first = config.BlockOutChannels[0], firstOfU = config.TemporalChannels(first);
 
         Add(frozen: ParameterCount.Convolution(config.InChannels, first, 9) + ParameterCount.Linear(first, config.TimeChannels)
             + ParameterCount.Linear(config.TimeChannels, config.TimeChannels), held: Values(first, 0));
         if (stream && firstOfU != first)
             Add(trained: ParameterCount.Convolution(first, firstOfU, 1), held: Values(firstOfU, 0));
+        else if (images)
+            Add(frozen: new TrainingFootprint(config, 0, 0, 0, 0, 0).Trained);
         else if (!stream && config.Motion is null)
         {
             int inner = 8 * (first / config.Heads(0));
             Add(trained: ParameterCount.Transformer(first, inner, inner), saved: TemporalTransformer(first, inner, 0), held: Values(first, 0),
-                passing: PassingThroughTransformer * Values(inner, 0));
+                passing: PassingThroughTransformer * Values(inner, 0), lora: ParameterCount.LoraOfTransformer(first, inner, inner, _rank));
         }
         for (int k = 0; k < plan.Down.Count; k++)
             AddLevel(plan.Down[k], k);
@@ -72,10 +82,10 @@ internal sealed class TrainingFootprint
     /// <summary>Whether each part is computed once more on the way back.</summary>
     public bool Recomputes { get; }
 
-    /// <summary>Parameters of the spatial half.</summary>
+    /// <summary>Parameters that are not trained: of the spatial half, or of all where a LoRA is.</summary>
     public long Frozen => _layers.Sum(layer => layer.Frozen);
 
-    /// <summary>Parameters of the temporal half.</summary>
+    /// <summary>Parameters that are: of the temporal half, or of the LoRA.</summary>
     public long Trained => _layers.Sum(layer => layer.Trained);
 
     /// <summary>Trained parameters of the layer that has most.</summary>
@@ -114,8 +124,7 @@ internal sealed class TrainingFootprint
     /// <summary>The layers of a level, which is the one of index <paramref name="depth"/> from the outside, or the middle block at the innermost.</summary>
     private void AddLevel(LevelPlan level, int depth)
     {
-        var layout = _config.Layout;
-        bool stream = layout == UNetLayout.StreamParallel;
+        bool stream = _stream;
         int c = level.Channels, cu = _config.TemporalChannels(c);
         long C(int channels) => Values(channels, depth);
 
@@ -128,8 +137,10 @@ internal sealed class TrainingFootprint
             _part++;
             long saved = stream ? 0 : 2 * C(width) + 3 * C(c) + (attends ? SavedBySpatialTransformer(c, depth) : 0);
             Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels) + (attends ? ParameterCount.Transformer(c, c, _config.CrossAttentionDim) : 0),
-                saved: saved, held: stream ? C(c) : C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
+                lora: _images && attends ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0, saved: saved, held: stream ? C(c) : C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
                 passing: stream ? 0 : C(c) * (attends ? PassingThroughTransformer : PassingThroughConvolutions), result: C(c));
+            if (_images)
+                continue;
             if (stream)
                 _part++;
 
@@ -142,13 +153,16 @@ internal sealed class TrainingFootprint
             }
 
             // TC and TA; in LayerParallel the sums, too.
-            bool summed = layout == UNetLayout.LayerParallel;
+            bool summed = _config.Layout == UNetLayout.LayerParallel;
             if (_config.Motion is null)
                 Add(trained: ParameterCount.TemporalConvolution(cu, summed ? width : null), saved: SavedByConvolutions * C(cu) + (summed ? 3 * C(width) : 0), result: stream ? C(cu) : 0,
                     held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu));
             if (_config.Motion is { } motion ? !level.IsMiddle || (motion.Middle && i == 0) : attends)
-                Add(trained: ParameterCount.Transformer(cu, cu, _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : cu),
+            {
+                int context = _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : cu;
+                Add(trained: ParameterCount.Transformer(cu, cu, context), lora: ParameterCount.LoraOfTransformer(cu, cu, context, _rank),
                     saved: TemporalTransformer(cu, cu, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(cu));
+            }
         }
 
         if (level.Downsamples)
@@ -165,8 +179,8 @@ internal sealed class TrainingFootprint
     }
 
     /// <summary>SA: the block, and where projections are convolutions, which save their inputs, those two.</summary>
-    private long SavedBySpatialTransformer(int channels, int depth)
-        => (SavedByFrozenBlock + (_config.HasLinearProjections ? 0 : 2)) * Values(channels, depth) + 2 * _textValues * channels;
+    private long SavedBySpatialTransformer(int channels, int depth) => (SavedByFrozenBlock + (_config.HasLinearProjections ? 0 : 2)
+        + (_images ? SavedByLora : 0)) * Values(channels, depth) + 2 * _textValues * channels;
 
     /// <summary>TA: the norm's input in the order of its sums and the projection's in that of the frames, then the block.</summary>
     private long TemporalTransformer(int channels, int inner, int depth) => 2 * Values(channels, depth) + SavedByTrainedBlock * Values(inner, depth);
@@ -174,8 +188,10 @@ internal sealed class TrainingFootprint
     /// <summary>B·F·C·h·w at a depth.</summary>
     private long Values(int channels, int depth) => channels * Math.Max(1, _values >> (2 * depth));
 
-    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0)
-        => _layers.Add(new Layer(_part, frozen, trained, saved, held, passing, result));
+    /// <summary>Counts a layer; where a LoRA is trained, what would be trained otherwise is frozen.</summary>
+    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0, long lora = 0)
+        => _layers.Add(_rank == 0 ? new Layer(_part, frozen, trained, saved, held, passing, result)
+            : new Layer(_part, frozen + trained, lora, saved, held, passing, result));
 
     /// <summary>The layers that are recomputed together, as one.</summary>
     private IEnumerable<Layer> Parts() => _layers.GroupBy(layer => layer.Part).Select(part => new Layer(part.Key, part.Sum(layer => layer.Frozen),

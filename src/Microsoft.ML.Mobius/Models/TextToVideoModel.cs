@@ -148,12 +148,11 @@ internal sealed class TextToVideoModel : IDisposable
         Device = device;
     }
 
-    /// <summary>Moves text encoder and autoencoder to the CPU until the result is disposed: nothing but the U-Net may be used meanwhile.</summary>
-    public IDisposable PutAside()
+    /// <summary>Moves text encoder and autoencoder: to the CPU while nothing but the U-Net is used, and back to <see cref="Device"/> before they are.</summary>
+    public void PutEncoders(Device device)
     {
-        TextEncoder.to(CPU);
-        Autoencoder.to(CPU);
-        return new Aside(this);
+        TextEncoder.to(device);
+        Autoencoder.to(device);
     }
 
     /// <summary>Token ids to text states.</summary>
@@ -265,11 +264,6 @@ internal sealed class TextToVideoModel : IDisposable
         var copy = new MemoryStream();
         stream.CopyTo(copy);
         return copy.ToArray();
-    }
-
-    private sealed class Aside(TextToVideoModel model) : IDisposable
-    {
-        public void Dispose() => model.To(model.Device);
     }
 
     private sealed record Configs(ClipTextConfig TextEncoder, AutoencoderKlConfig Autoencoder, UNetConfig UNet, NoiseScheduleConfig Schedule, string PadToken,

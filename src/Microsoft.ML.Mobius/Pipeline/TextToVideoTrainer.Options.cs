@@ -197,7 +197,7 @@ public sealed partial class TextToVideoTrainer
         /// <summary>
         /// A folder that the latents of clips are kept in, and in its folder text the text states of captions, and taken from the next time; the default is null: none. Files
         /// that have not changed are then neither decoded nor encoded again, and captions are encoded once. On a GPU text encoder and autoencoder leave its
-        /// memory while training, unless samples are made. Several runs may share one; it may be deleted at any time between runs.
+        /// memory while training, but for samples. Several runs may share one; it may be deleted at any time between runs.
         /// </summary>
         /// <remarks>
         /// A file's latents are found again by a hash of its content, of how it is read and of the autoencoder, text states by one of the caption's tokens and of the text

@@ -195,7 +195,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
             : _options.SamplePrompts;
         var pictures = new TrainingPictures(model, _options, _options.Generation(seed), prompts, CheckAlive);
-        using var aside = _options.CacheFolder is not null && !_options.MakesSamples && model.Device.type != TorchSharp.DeviceType.CPU ? model.PutAside() : null;
+        pictures.PutEncodersAside();
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;
         progress.SetHeader(new ProgressHeader(["Loss", "Learning rate"], ["steps"]), entry =>
@@ -216,6 +216,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             CheckAlive();
         }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message), pictures);
 
+        model.PutEncoders(model.Device);
         if (history.HeldOut is [var first, .., var final])
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));
         channel.Info(FormattableString.Invariant($"{history.Seconds:F1} s, peak memory {history.PeakMemoryBytes / (double)(1 << 20):F0} MiB."));

@@ -88,9 +88,12 @@ internal static class TrainCommand
 
         string file = Path.Combine(folder, "model.zip");
         FileAside.Write(file, aside => mlContext.Model.Save(model, data.Schema, aside));
+        string? lora = options.TrainedPart == TrainedPart.Temporal || options.Steps == 0 ? null : Path.Combine(folder, "lora.safetensors");
+        if (lora is not null)
+            model.SaveLora(lora);
         var result = new JsonObject
         {
-            ["model"] = file, ["options"] = optionsFile, ["checkpoints"] = options.CheckpointFolder, ["logs"] = options.TensorBoardFolder,
+            ["model"] = file, ["lora"] = lora, ["options"] = optionsFile, ["checkpoints"] = options.CheckpointFolder, ["logs"] = options.TensorBoardFolder,
             ["clips"] = clips.Count, ["steps"] = options.Steps, ["seconds"] = Math.Round(model.History.Seconds, 1),
             ["firstHeldOutLoss"] = model.History.HeldOut is [var first, ..] ? first.Loss : null,
             ["lastHeldOutLoss"] = model.History.HeldOut is [.., var last] ? last.Loss : null,

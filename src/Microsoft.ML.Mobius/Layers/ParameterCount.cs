@@ -28,6 +28,20 @@ internal static class ParameterCount
             + 3 * Norm(inner) + attention1 + attention2 + Linear(inner, 8 * inner) + Linear(4 * inner, inner);
     }
 
+    /// <summary>Of a LoRA on the attentions of a transformer, their q, k, v and out.</summary>
+    /// <param name="inner">Width inside.</param>
+    /// <param name="context">Width of what the second attention is over.</param>
+    /// <param name="rank">Of each pair of matrices.</param>
+    public static long LoraOfAttentions(long inner, long context, long rank) => rank * (12 * inner + 2 * (inner + context));
+
+    /// <summary>Of a LoRA on all linear layers of a transformer.</summary>
+    /// <param name="channels">Width of the stream.</param>
+    /// <param name="inner">Width inside.</param>
+    /// <param name="context">Width of what the second attention is over.</param>
+    /// <param name="rank">Of each pair of matrices.</param>
+    public static long LoraOfTransformer(long channels, long inner, long context, long rank)
+        => LoraOfAttentions(inner, context, rank) + rank * (2 * (channels + inner) + (inner + 8 * inner) + (4 * inner + inner));
+
     /// <summary>Of a <see cref="TemporalConvolution"/>.</summary>
     public static long TemporalConvolution(long channels, long inner, long? inChannels = null) => (inChannels is { } width ? FrameConvolution(width, channels) : 0)
         + FrameConvolution(channels, inner) + 2 * FrameConvolution(inner, inner) + FrameConvolution(inner, channels);

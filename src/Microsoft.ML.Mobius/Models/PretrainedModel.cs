@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text.Json;
 using Microsoft.ML.Mobius.Autoencoder;
+using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Text;
 using Microsoft.ML.Mobius.UNet;
 
@@ -20,6 +21,9 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
     /// <summary>Finds out what its parts are made of; unless a cheaper way is given, by opening it.</summary>
     public Func<ModelArchitecture> Architecture { get; init; } = () => ModelArchitecture.Of(Open());
 
+    /// <summary>Its noise schedule.</summary>
+    public NoiseScheduleConfig Schedule { get; init; } = new();
+
     /// <summary>The U-Net whose temporal half it brings; null of an image model.</summary>
     public UNetConfig? Video { get; init; }
 
@@ -27,10 +31,10 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
     /// <exception cref="InvalidDataException">This build of the assembly carries none.</exception>
     public static PretrainedModel Embedded()
     {
-        static string Config(string part)
+        static string Config(string part, string name = "config")
         {
-            using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream($"Base/{part}/config.json")
-                ?? throw new InvalidDataException($"This build carries no base model: Base/{part}/config.json is missing.");
+            using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream($"Base/{part}/{name}.json")
+                ?? throw new InvalidDataException($"This build carries no base model: Base/{part}/{name}.json is missing.");
             using var reader = new StreamReader(stream);
             return reader.ReadToEnd();
         }
@@ -38,6 +42,7 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
         var autoencoder = JsonSerializer.Deserialize<AutoencoderKlConfig>(Config("vae"))!;
         return new PretrainedModel(autoencoder.Factor, TextToImageModel.Embedded)
         {
+            Schedule = JsonSerializer.Deserialize<NoiseScheduleConfig>(Config("scheduler", "scheduler_config"))!,
             Architecture = () => new ModelArchitecture(
                 ClipTextConfig.Parse(Config("text_encoder")), autoencoder, JsonSerializer.Deserialize<UNetConfig>(Config("unet"))!),
         };
@@ -51,7 +56,8 @@ internal sealed record PretrainedModel(int Factor, Func<TextToImageModel> Open)
         return new PretrainedModel(factor, () => TextToImageModel.Open(source))
         {
             Architecture = () => new ModelArchitecture(source.TextEncoder, source.Autoencoder, source.UNet),
-            Side = (source.UNet.SampleSize ?? 64) * factor, FrameCount = source.FrameCount ?? 8, Video = source.HasTemporal ? source.UNet : null,
+            Side = (source.UNet.SampleSize ?? 64) * factor, FrameCount = source.FrameCount ?? 8, Schedule = source.Schedule,
+            Video = source.HasTemporal ? source.UNet : null,
         };
     }
 }

@@ -11,10 +11,12 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Models;
 
 /// <summary>
-/// A text-to-video model: everything from a caption to pixels. Owns its modules; only the temporal half of the U-Net is ever trained.
+/// A text-to-video model: everything from a caption to pixels. Owns its modules; of their weights only the temporal half of the U-Net is ever trained, or a LoRA.
 /// </summary>
 internal sealed class TextToVideoModel : IDisposable
 {
+    private const string LoraEntry = "lora.safetensors";
+
     private readonly LoraStack _loras;
 
     private TextToVideoModel(ClipTokenizer tokenizer, ClipTextModel textEncoder, AutoencoderKl autoencoder, VideoUNet unet, NoiseSchedule schedule,
@@ -51,8 +53,11 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>All parameters, of text encoder, autoencoder and U-Net.</summary>
     public long ParameterCount => new nn.Module[] { TextEncoder, Autoencoder, UNet }.SelectMany(m => m.parameters()).Sum(p => p.numel());
 
-    /// <summary>Parameters that training moves: those of the temporal half.</summary>
-    public long TrainedParameterCount => UNet.Temporal.parameters().Sum(p => p.numel());
+    /// <summary>Parameters that training moved: those of the LoRA that was trained, else of the temporal half.</summary>
+    public long TrainedParameterCount => TrainedLora is null ? UNet.Temporal.parameters().Sum(p => p.numel()) : LoraParameters(TrainedLora);
+
+    /// <summary>The LoRA that was trained, which is merged into the weights, as a safetensors file; null if the temporal half was trained, or nothing.</summary>
+    public byte[]? TrainedLora { get; private set; }
 
     /// <summary>The LoRAs applied to it, in order; a model that was loaded has those that were merged into it before it was saved.</summary>
     public IReadOnlyList<AppliedLora> Loras => _loras.Applied;
@@ -115,12 +120,39 @@ internal sealed class TextToVideoModel : IDisposable
     public void CorrelateFrames(double correlation)
         => Schedule = new NoiseSchedule(Schedule.Config with { FrameCorrelation = correlation > 0 ? correlation : null });
 
+    /// <summary>Changes what the model is to predict and how its noise ends, in training and in sampling; it is saved with the model.</summary>
+    /// <param name="predictionType">prediction_type of the config; null leaves it.</param>
+    /// <param name="zeroTerminalSnr">Whether the last time step is noise alone; null leaves it.</param>
+    /// <exception cref="NotSupportedException">Noise would be predicted from noise alone.</exception>
+    public void Predict(string? predictionType, bool? zeroTerminalSnr) => Schedule = new NoiseSchedule(Schedule.Config with
+    {
+        PredictionType = predictionType ?? Schedule.Config.PredictionType,
+        RescaleBetasZeroSnr = zeroTerminalSnr ?? Schedule.Config.RescaleBetasZeroSnr,
+    });
+
+    /// <summary>Merges a LoRA that was trained into the weights, for good.</summary>
+    public void Merge(TrainableLora lora)
+    {
+        using var file = new MemoryStream();
+        var match = lora.Match();
+        match.Write(file);
+        match.MergeInto(1);
+        TrainedLora = file.ToArray();
+    }
+
     public void To(Device device)
     {
         TextEncoder.to(device);
         Autoencoder.to(device);
         UNet.to(device);
         Device = device;
+    }
+
+    /// <summary>Moves text encoder and autoencoder: to the CPU while nothing but the U-Net is used, and back to <see cref="Device"/> before they are.</summary>
+    public void PutEncoders(Device device)
+    {
+        TextEncoder.to(device);
+        Autoencoder.to(device);
     }
 
     /// <summary>Token ids to text states.</summary>
@@ -146,6 +178,8 @@ internal sealed class TextToVideoModel : IDisposable
         write("tokenizer.merges.txt", stream => Tokenizer.Save(Stream.Null, stream));
         foreach (var (name, module) in Parts(TextEncoder, Autoencoder, UNet))
             write(name, stream => Safetensors.Write(stream, StateDict.Of(module)));
+        if (TrainedLora is { } lora)
+            write(LoraEntry, stream => stream.Write(lora));
     }
 
     /// <summary>Reads what <see cref="Save"/> wrote, in the same order.</summary>
@@ -196,6 +230,7 @@ internal sealed class TextToVideoModel : IDisposable
                     }
                 });
             model.UNet.eval();
+            read(LoraEntry, stream => model.TrainedLora = Bytes(stream));
             return model;
         }
         catch
@@ -220,6 +255,9 @@ internal sealed class TextToVideoModel : IDisposable
         ("unet.spatial.safetensors", unet.Spatial),
         ("unet.temporal.safetensors", unet.Temporal),
     ];
+
+    private static long LoraParameters(byte[] file) => SafetensorsHeader.Read(new MemoryStream(file), LoraEntry).Entries
+        .Sum(entry => entry.Shape.Aggregate(1L, (product, size) => product * size));
 
     private static byte[] Bytes(Stream stream)
     {

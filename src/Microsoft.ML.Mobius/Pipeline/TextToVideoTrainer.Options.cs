@@ -108,6 +108,23 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public IReadOnlyList<LoraSource> Loras { get; set; } = [];
 
+        /// <summary>What training moves; the default is <see cref="TrainedPart.Temporal"/>: all weights of the temporal half.</summary>
+        /// <remarks>
+        /// A LoRA is merged into the model that fitting gives, and <see cref="TextToVideoTransformer.SaveLora"/> writes it as a file, for <see cref="Loras"/> of a second
+        /// stage or for other programs. <see cref="TrainedPart.TemporalLora"/> needs temporal layers that have learnt before: a video model at
+        /// <see cref="ModelPath"/>, or <see cref="MotionModulePath"/>. Learning rates of LoRAs are lower than the default here, 1e-4 as a rule.
+        /// </remarks>
+        public TrainedPart TrainedPart { get; set; }
+
+        /// <summary>Rank of the LoRA that is trained, at least 1; the default is null: 16. To be set only where <see cref="TrainedPart"/> is a LoRA.</summary>
+        public int? LoraRank { get; set; }
+
+        /// <summary>
+        /// The LoRA that is trained counts this / <see cref="LoraRank"/> times, above 0; the default is null: the rank, so that it counts once. To be set only where
+        /// <see cref="TrainedPart"/> is a LoRA.
+        /// </summary>
+        public double? LoraAlpha { get; set; }
+
         /// <summary>
         /// Whether temporal attention is told the place of each frame (sinusoids, as in AnimateDiff, arXiv 2307.04725); the default is null: as in the
         /// pretrained video model, and true for an image model. If false it knows order from the temporal convolutions alone, as in published
@@ -186,12 +203,13 @@ public sealed partial class TextToVideoTrainer
         public double ClipSeconds { get; set; } = 300;
 
         /// <summary>
-        /// A folder that the latents of clips are kept in, and taken from the next time; the default is null: none. Files that have not changed are then neither
-        /// decoded nor encoded again. Several runs may share one; it may be deleted at any time between runs.
+        /// A folder that the latents of clips are kept in, and in its folder text the text states of captions, and taken from the next time; the default is null: none. Files
+        /// that have not changed are then neither decoded nor encoded again, and captions are encoded once. On a GPU text encoder and autoencoder leave its
+        /// memory while training, but for samples. Several runs may share one; it may be deleted at any time between runs.
         /// </summary>
         /// <remarks>
-        /// A file's latents are found again by a hash of its content, of how it is read and of the autoencoder. What is damaged is made anew. Nothing is
-        /// removed from the folder.
+        /// A file's latents are found again by a hash of its content, of how it is read and of the autoencoder, text states by one of the caption's tokens and of the text
+        /// encoder. What is damaged is made anew. Nothing is removed from the folder.
         /// </remarks>
         public string? CacheFolder { get; set; }
 
@@ -260,6 +278,19 @@ public sealed partial class TextToVideoTrainer
         /// <summary>Steps in which the learning rate rises linearly, at least 0; the default is 50.</summary>
         public int WarmupSteps { get; set; } = 50;
 
+        /// <summary>
+        /// What the model predicts; the default is null: as the pretrained model does. It is saved with the model. A frozen image model goes on predicting what it
+        /// did: another type is for StreamParallel, where the last layers are trained, too.
+        /// </summary>
+        public PredictionType? PredictionType { get; set; }
+
+        /// <summary>
+        /// Whether the noise schedule is rescaled such that its last time step is noise alone (zero terminal SNR, Lin et al. 2023, arXiv 2305.08891, algorithm 1), so that
+        /// videos can be as dark or bright as a whole as the clips are; the default is null: as the pretrained model's. It is saved with the model, and needs a
+        /// <see cref="PredictionType"/> other than Epsilon: of noise alone, the noise tells nothing.
+        /// </summary>
+        public bool? ZeroTerminalSnr { get; set; }
+
         /// <summary>How much the noise levels count in the loss; the default is <see cref="LossWeighting.Velocity"/>.</summary>
         public LossWeighting LossWeighting { get; set; } = LossWeighting.Velocity;
 
@@ -285,6 +316,12 @@ public sealed partial class TextToVideoTrainer
         /// Share of captions replaced by the empty text in training, 0..1, for classifier-free guidance; the default is 0.1.
         /// </summary>
         public double CaptionDropout { get; set; } = 0.1;
+
+        /// <summary>
+        /// Share of the batches, 0..1, that are made of images: of each clip one frame, drawn anew each time, as a clip of one frame; the default is 0. Joint image and
+        /// video training (Ho et al. 2022, arXiv 2204.03458) keeps single frames good. Pictures beside the videos are another way to it: see <see cref="FrameBuckets"/>.
+        /// </summary>
+        public double ImageShare { get; set; }
 
         /// <summary>
         /// Largest norm of a step's gradient, above 0; the default is 1. Larger ones are scaled down to it. Of effect with AdamW alone: Adafactor limits what it moves.
@@ -315,7 +352,7 @@ public sealed partial class TextToVideoTrainer
         public int EarlyStopping { get; set; }
 
         /// <summary>
-        /// A folder for all that training writes; the default is null: only what other options name is written. It gets options.json and, where the options of
+        /// A folder for all that training writes, of one run at a time; the default is null: only what other options name is written. It gets options.json and, where the options of
         /// these name no others, the folders sanity (<see cref="SanityFolder"/>), cache (<see cref="CacheFolder"/>), checkpoints
         /// (<see cref="CheckpointFolder"/>), samples (<see cref="SampleFolder"/>) and logs (<see cref="TensorBoardFolder"/>).
         /// </summary>
@@ -421,6 +458,8 @@ public sealed partial class TextToVideoTrainer
             copy.TemporalText ??= model.Video?.TemporalText ?? true;
             copy.FramePositions ??= model.Video?.FramePositions ?? true;
             copy.FrameCount ??= model.FrameCount;
+            copy.PredictionType ??= PredictionTypeNames.Of(model.Schedule.PredictionType);
+            copy.ZeroTerminalSnr ??= model.Schedule.RescaleBetasZeroSnr;
             copy.Height ??= model.Side;
             copy.Width ??= model.Side;
             return copy;
@@ -435,6 +474,9 @@ public sealed partial class TextToVideoTrainer
         /// <param name="factor">The model's pixels per latent.</param>
         internal ClipShapes Shapes(int factor) => new(FrameBuckets is [] ? [FrameCount!.Value] : FrameBuckets,
             AspectRatioBuckets ? ClipShapes.OfAspectRatios(Height!.Value, Width!.Value, factor) : [(Height!.Value, Width!.Value)]);
+
+        /// <summary>Of the LoRA that is trained.</summary>
+        internal int Rank => LoraRank ?? 16;
 
         internal bool MakesSamples => SampleFolder is not null && SampleEvery > 0;
 
@@ -469,7 +511,8 @@ public sealed partial class TextToVideoTrainer
         {
             Steps = Steps, BatchSize = BatchSize, GradientAccumulationSteps = GradientAccumulationSteps, Optimizer = Optimizer, LearningRate = LearningRate,
             LearningRateSchedule = LearningRateSchedule, WeightDecay = WeightDecay, WarmupSteps = WarmupSteps,
-            LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout,
+            LossWeighting = LossWeighting, OffsetNoise = OffsetNoise, InputPerturbation = InputPerturbation, CaptionDropout = CaptionDropout, ImageShare = ImageShare,
+            Lora = TrainedPart == TrainedPart.Temporal ? null : new LoraSettings(TrainedPart, Rank, LoraAlpha ?? Rank),
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
             EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder,
             RecomputeActivations = footprint is { Recomputes: true }, KeptDepth = footprint?.KeptDepth ?? int.MaxValue,
@@ -483,7 +526,7 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>Everything that is wrong. What the model decides is left out where it is not filled in.</summary>
         /// <param name="factor">The model's pixels per latent; 1 where it is not known.</param>
-        internal IReadOnlyList<string> Problems(int factor = 1) => [.. Names(), .. Structure(), .. Numbers(), .. Generation(0).Problems(factor)];
+        internal IReadOnlyList<string> Problems(int factor = 1) => [.. Names(), .. Structure(), .. Lora(), .. Numbers(), .. Generation(0).Problems(factor)];
 
         /// <summary>Says of every file that is named but not there.</summary>
         internal IEnumerable<string> MissingFiles()
@@ -509,6 +552,24 @@ public sealed partial class TextToVideoTrainer
                     yield return $"{option} is empty.";
             if (Steps > 0 && InputColumnName == ClipColumnName)
                 yield return $"InputColumnName and ClipColumnName are both '{InputColumnName}'; captions and clips are two columns.";
+        }
+
+        private IEnumerable<string> Lora()
+        {
+            if (!Enum.IsDefined(TrainedPart))
+                yield return $"TrainedPart is {TrainedPart}; known are {string.Join(", ", Enum.GetNames<TrainedPart>())}.";
+            else if (TrainedPart == TrainedPart.Temporal)
+                foreach (var (option, value) in new (string, IFormattable?)[] { (nameof(LoraRank), LoraRank), (nameof(LoraAlpha), LoraAlpha) })
+                    if (value is not null)
+                        yield return FormattableString.Invariant($"{option} is {value}, but TrainedPart is Temporal: no LoRA is trained.");
+            if (LoraRank < 1)
+                yield return $"LoraRank is {LoraRank}; at least 1 is needed.";
+            if (LoraAlpha is { } alpha && !(alpha > 0 && double.IsFinite(alpha)))
+                yield return FormattableString.Invariant($"LoraAlpha is {alpha}; it must be positive and finite.");
+            if (TrainedPart == TrainedPart.SpatialLora && RecomputeActivations == true)
+                yield return "RecomputeActivations is true, but TrainedPart is SpatialLora: the spatial half is not recomputed.";
+            if (TrainedPart == TrainedPart.SpatialLora && ImageShare > 0)
+                yield return FormattableString.Invariant($"ImageShare is {ImageShare}, but TrainedPart is SpatialLora: it is trained on images alone.");
         }
 
         private IEnumerable<string> Structure()
@@ -547,6 +608,10 @@ public sealed partial class TextToVideoTrainer
                 yield return $"UpdateInBackward needs Adafactor, but Optimizer is {Optimizer}, whose gradients are scaled by the norm over all of them first.";
             if (UpdateInBackward == true && GradientAccumulationSteps > 1)
                 yield return $"UpdateInBackward needs one batch per step, but GradientAccumulationSteps is {GradientAccumulationSteps}.";
+            if (PredictionType is { } predicted && !Enum.IsDefined(predicted))
+                yield return $"PredictionType is {predicted}; known are {string.Join(", ", Enum.GetNames<PredictionType>())}.";
+            else if (ZeroTerminalSnr == true && PredictionType == Microsoft.ML.Mobius.Training.PredictionType.Epsilon)
+                yield return "ZeroTerminalSnr is true, but PredictionType is Epsilon: noise alone tells nothing of the noise; Velocity is usual.";
             if (!Enum.IsDefined(LearningRateSchedule))
                 yield return $"LearningRateSchedule is {LearningRateSchedule}; known are {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}.";
             if (!Enum.IsDefined(NonFiniteStep))
@@ -608,6 +673,8 @@ public sealed partial class TextToVideoTrainer
                 yield return FormattableString.Invariant($"EmaDecay is {EmaDecay}; it must be at least 0 and below 1.");
             if (!(CaptionDropout is >= 0 and <= 1))
                 yield return FormattableString.Invariant($"CaptionDropout is {CaptionDropout}; 0 to 1 is possible.");
+            if (!(ImageShare is >= 0 and <= 1))
+                yield return FormattableString.Invariant($"ImageShare is {ImageShare}; 0 to 1 is possible.");
             if (!(MaxGradientNorm > 0 && double.IsFinite(MaxGradientNorm)))
                 yield return FormattableString.Invariant($"MaxGradientNorm is {MaxGradientNorm}; it must be positive and finite.");
             if (!(HeldOutFraction is >= 0 and < 1))

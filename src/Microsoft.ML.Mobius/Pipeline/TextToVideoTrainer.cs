@@ -14,7 +14,7 @@ namespace Microsoft.ML.Mobius;
 /// <summary>Fine-tunes a pretrained image or video model, or the one that this assembly carries, into a text-to-video model, on captions and clips.</summary>
 /// <remarks>
 /// Fitting reads the data once, in order, keeps each clip as its latents, and trains the temporal half of the U-Net; what was learnt of
-/// images stays as it is. It computes on the CPU, or on the GPU of <see cref="MLContext.GpuDeviceId"/>. Messages go to
+/// images stays as it is. Or it trains a LoRA: see <see cref="Options.TrainedPart"/>. It computes on the CPU, or on the GPU of <see cref="MLContext.GpuDeviceId"/>. Messages go to
 /// <see cref="MLContext.Log"/>.
 /// </remarks>
 /// <seealso cref="TextToVideoCatalog.TextToVideo(TransformsCatalog, Options)"/>
@@ -43,7 +43,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             throw Options.Refusal([.. further, e.Message]);
         }
         _options = options.For(_base);
-        string[] problems = [.. _options.Problems(_base.Factor), .. _options.MissingFiles()];
+        string[] problems = [.. _options.Problems(_base.Factor), .. _options.MissingFiles(), .. LoraWithoutWeights()];
         if (problems.Length > 0)
             throw Options.Refusal(problems);
     }
@@ -61,7 +61,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <exception cref="WeightMismatchException">The pretrained model's weights are not those that its configs describe, or the motion modules or a LoRA
     /// were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
-    /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, or no weight moves.</exception>
+    /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, that folder or <see cref="Options.TrainingFolder"/> is in use by one, or no weight
+    /// moves.</exception>
     /// <exception cref="IOException">Checkpoints, cached latents, the first batch or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
     /// checkpoint written where they are kept.</exception>
@@ -77,6 +78,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
         if (_options.Steps > 0 && (input.Schema[_options.ClipColumnName].Type is TextDataViewType || _options.MakesSamples))
             VideoReader.CheckFfmpeg();
+        using var training = Lock(_options.TrainingFolder, "The training folder");
+        using var checkpoints = _options.CheckpointFolder == _options.TrainingFolder ? null : Lock(_options.CheckpointFolder, "The folder of checkpoints");
         if (_options.Steps > 0)
         {
             TrainingLoop.Prepare(_options.Training(seed));
@@ -104,10 +107,11 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                 Report(model.ApplyLora(file, scale, forGood: true), channel);
             if (_options.FrameNoiseCorrelation is { } correlation)
                 model.CorrelateFrames(correlation);
+            model.Predict(_options.PredictionType?.InConfig(), _options.ZeroTerminalSnr);
             model.To(device);
             Tell(model.Loaded, channel);
             channel.Info(FormattableString.Invariant(
-                $"{_options.Layout}: {model.ParameterCount:N0} parameters, {model.TrainedParameterCount:N0} of them trained, on {device}."));
+                $"{_options.Layout}: {model.ParameterCount:N0} parameters, {Trained(model)}, on {device}."));
             var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, channel);
             return new TextToVideoTransformer(_host, model, history, _options.Generation(seed),
                 _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName);
@@ -131,6 +135,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         return Estimate(Architecture(motion));
     }
 
+    private static ModelArchitecture ArchitectureOf(TextToVideoModel model) => new(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config);
+
     /// <summary>That of the video model, known before it is opened.</summary>
     private ModelArchitecture Architecture(MotionModules? motion)
     {
@@ -152,15 +158,19 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <summary>What the video U-Net takes, recomputed where that was asked for, or fits the budget alone, or is worth it and changes nothing.</summary>
     private TrainingFootprint Footprint(ModelArchitecture model)
     {
-        int frames = Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
+        bool images = _options.TrainedPart == TrainedPart.SpatialLora;
+        int frames = images ? 1 : Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
         TrainingFootprint With(bool recompute, int keptDepth = int.MaxValue) => new(model.UNet, _options.BatchSize, frames,
-            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings, recompute)
+            _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings, recompute,
+            _options.TrainedPart == TrainedPart.Temporal ? 0 : _options.Rank, images)
         {
             KeptDepth = keptDepth,
             UpdatesInBackward = _options.UpdateInBackward
                 ?? (recompute && _options is { Optimizer: OptimizerKind.Adafactor, GradientAccumulationSteps: 1 }),
         };
 
+        if (images)
+            return With(recompute: false);
         if (_options.RecomputeActivations is { } asked)
             return With(asked);
         var kept = With(recompute: false);
@@ -206,7 +216,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
     {
         using var data = new TrainingData(model);
-        var architecture = new ModelArchitecture(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config);
+        var architecture = ArchitectureOf(model);
         var footprint = Footprint(architecture);
         channel.Info($"Training takes {Estimate(architecture, footprint)}.");
         if (_options.MemoryBudget is { } budget)
@@ -216,6 +226,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
             : _options.SamplePrompts;
         var pictures = new TrainingPictures(model, _options, _options.Generation(seed), prompts, CheckAlive);
+        pictures.PutEncodersAside();
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;
         progress.SetHeader(new ProgressHeader(["Loss", "Learning rate"], ["steps"]), entry =>
@@ -236,6 +247,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             CheckAlive();
         }, _options.CancellationToken, message => channel.Info(message), message => channel.Warning(message), pictures);
 
+        model.PutEncoders(model.Device);
         if (history.HeldOut is [var first, .., var final])
             channel.Info(FormattableString.Invariant($"Held-out loss: {first.Loss:F4} before training, {final.Loss:F4} after."));
         channel.Info(FormattableString.Invariant($"{history.Seconds:F1} s, peak memory {history.PeakMemoryBytes / (double)(1 << 20):F0} MiB."));
@@ -260,10 +272,44 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         if (data.Count == 0)
             throw _host.Except($"There is nothing to train on: {(rows.Skipped > 0 ? "no clip could be read" : "the data has no rows")}.");
         if (cache is not null)
+        {
             channel.Info($"{cached:N0} of {data.Rows.Count:N0} rows' latents were cached in '{_options.CacheFolder}'.");
+            KeepTexts(data, model, channel);
+        }
         var counts = Enumerable.Range(0, data.Count).CountBy(data.Shape).Select(shape =>
             $"{shape.Value:N0} clips of {shape.Key.Frames} frames of {shape.Key.Width * model.Factor}x{shape.Key.Height * model.Factor} pixels");
         channel.Info($"{string.Join(", ", counts)}, {_options.Steps:N0} steps.");
+    }
+
+    /// <summary>Takes the text states of all captions from the cache, or encodes them into it, once each.</summary>
+    private void KeepTexts(TrainingData data, TextToVideoModel model, IChannel channel)
+    {
+        var texts = new TextCache(Path.Combine(_options.CacheFolder!, "text"), model);
+        data.KeepTexts(caption =>
+        {
+            CheckAlive();
+            return texts.States(caption, channel.Warning);
+        });
+        channel.Info(texts.Encoded == 0 ? "All captions' text states were cached: the text encoder was not needed." : $"{texts.Encoded:N0} captions were encoded.");
+    }
+
+    /// <summary>Keeps a folder to this run; null where there is none to keep.</summary>
+    private FolderLock? Lock(string? folder, string role) => _options.Steps > 0 && folder is not null ? new FolderLock(folder, role) : null;
+
+    private IEnumerable<string> LoraWithoutWeights()
+    {
+        if (_options is { TrainedPart: TrainedPart.TemporalLora, MotionModulePath: null } && _base.Video is null)
+            yield return "TrainedPart is TemporalLora, but there are no temporal layers that have learnt before: ModelPath must be a video model, or MotionModulePath be set.";
+    }
+
+    /// <summary>How many parameters are trained, in words.</summary>
+    private string Trained(TextToVideoModel model)
+    {
+        if (_options.TrainedPart == TrainedPart.Temporal)
+            return FormattableString.Invariant($"{model.TrainedParameterCount:N0} of them trained");
+        int layers = (_options.TrainedPart == TrainedPart.SpatialLora ? model.UNet.SpatialAttentions() : model.UNet.TemporalLinears()).Count();
+        long count = Footprint(ArchitectureOf(model)).Trained;
+        return FormattableString.Invariant($"none of them trained, but {count:N0} of a LoRA of rank {_options.Rank} on {layers} layers ({_options.TrainedPart})");
     }
 
     private static void Report(AppliedLora lora, IChannel channel)
@@ -278,9 +324,13 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         if (parts.Count == 0)
             return;
         channel.Info($"Opened '{_options.ModelPath}':\n{LoadedPart.Table(parts)}");
-        if (_base.Video is { } video && parts[^1].Loaded.Tensors == 0)
-            channel.Warning($"None of the model's temporal weights ({video.Layout}) fits the temporal half asked for ({_options.Layout}, width divisor "
-                + $"{_options.TemporalWidthDivisor}): it starts anew.");
+        if (_base.Video is not { } video || parts[^1].Loaded.Tensors > 0)
+            return;
+        string problem = $"None of the model's temporal weights ({video.Layout}) fits the temporal half asked for ({_options.Layout}, width divisor "
+            + $"{_options.TemporalWidthDivisor}): it starts anew";
+        if (_options.TrainedPart == TrainedPart.TemporalLora)
+            throw _host.ExceptUserArg(nameof(Options.TrainedPart), $"{problem}, and has nothing that a LoRA could change.");
+        channel.Warning($"{problem}.");
     }
 
     private void CheckAlive()

@@ -1,6 +1,7 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius;
+using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Torch;
@@ -60,7 +61,7 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
     /// <summary>Parameters of the whole model: text encoder, autoencoder and U-Net.</summary>
     public long ParameterCount { get; }
 
-    /// <summary>Parameters that training moved: those of the temporal half.</summary>
+    /// <summary>Parameters that training moved: those of the temporal half, or of the LoRA where one was trained.</summary>
     public long TrainedParameterCount { get; }
 
     /// <summary>The LoRAs in use, in the order in which they were applied. Merged ones are saved with the model, as part of its weights and by name.</summary>
@@ -131,6 +132,31 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             _model.RemoveLoras();
+        }
+    }
+
+    /// <summary>
+    /// Writes the LoRA that was trained (<see cref="TextToVideoTrainer.Options.TrainedPart"/>), which <see cref="ApplyLora"/>,
+    /// <see cref="TextToVideoTrainer.Options.Loras"/> and diffusers' load_lora_weights read. It is merged into this model, and taken out of it again, but for rounding,
+    /// by applying the file at scale -1.
+    /// </summary>
+    /// <remarks>
+    /// Keys are those that diffusers writes: unet.LAYER.lora_A.weight [rank, in] and unet.LAYER.lora_B.weight [out, rank], in float32. As there, there is no alpha, which
+    /// means that it is the rank: the alpha of training is worked into lora_B.
+    /// </remarks>
+    /// <param name="path">The .safetensors file; its folder is made if it is missing. What is there is replaced once the new one is whole.</param>
+    /// <exception cref="InvalidOperationException">No LoRA was trained.</exception>
+    /// <exception cref="IOException">It cannot be written.</exception>
+    /// <exception cref="ObjectDisposedException">The transformer was disposed.</exception>
+    public void SaveLora(string path)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            byte[] file = _model.TrainedLora ?? throw new InvalidOperationException(
+                "No LoRA was trained: TrainedPart was Temporal, or there was no training. SavePretrained writes the model.");
+            FileAside.WriteThrough(path, stream => stream.Write(file));
         }
     }
 

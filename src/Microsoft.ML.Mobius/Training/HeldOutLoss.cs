@@ -16,6 +16,7 @@ internal sealed class HeldOutLoss : IDisposable
     private const int MaxBatchSize = 8, MaxClips = 32;
 
     private readonly TextToVideoModel _model;
+    private readonly TrainingData _data;
     private readonly int _batchSize;
     private readonly List<(string Caption, (long, long, long) Shape, int T, Tensor Latents, Tensor Noise)> _triples = [];
 
@@ -26,7 +27,7 @@ internal sealed class HeldOutLoss : IDisposable
     /// <param name="batchSize">Clips per batch in training, at least 1: a measurement shall not take more memory than a step.</param>
     public HeldOutLoss(TextToVideoModel model, TrainingData data, IReadOnlyList<int> clips, long seed, int batchSize = MaxBatchSize)
     {
-        (_model, _batchSize) = (model, Math.Min(batchSize, MaxBatchSize));
+        (_model, _data, _batchSize) = (model, data, Math.Min(batchSize, MaxBatchSize));
         using var generator = new Generator((ulong)seed, CPU);
         foreach (int clip in clips.Take(MaxClips))
             for (int i = 0; i < TimesPerClip; i++)
@@ -54,7 +55,7 @@ internal sealed class HeldOutLoss : IDisposable
             var noise = cat([.. batch.Select(triple => triple.Noise)]);
             var latents = cat([.. batch.Select(triple => triple.Latents)]);
             var z = _model.Schedule.AddNoise(latents, noise, t);
-            var predicted = _model.UNet.call(z, tensor(t, ScalarType.Int64, device: _model.Device), _model.EncodeText([.. batch.Select(triple => triple.Caption)]));
+            var predicted = _model.UNet.call(z, tensor(t, ScalarType.Int64, device: _model.Device), _data.Texts([.. batch.Select(triple => triple.Caption)]));
             var target = _model.Schedule.Target(latents, noise, t);
             sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), target).item<float>() * batch.Length;
             float[] each = [.. (predicted.to(ScalarType.Float32) - target).square().flatten(1).mean([1]).cpu().data<float>()];

@@ -8,13 +8,14 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
-/// The clips of a training run as the model sees them: captions and latents, so that neither pixels nor the autoencoder are needed again. A row of the data
-/// can have several clips, as windows of one video.
+/// The clips of a training run as the model sees them: captions, on wish with their text states, and latents, so that neither pixels nor the autoencoder are
+/// needed again. A row of the data can have several clips, as windows of one video.
 /// </summary>
 internal sealed class TrainingData(TextToVideoModel model) : IDisposable
 {
     private readonly List<(string Caption, ClipLatents Latents)> _clips = [];
     private readonly List<int[]> _rows = [];
+    private readonly Dictionary<string, Tensor> _texts = [];
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     public int Count => _clips.Count;
@@ -39,6 +40,18 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
             _hash.AppendData(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{latents.Pixels} {caption.Length} {caption}")));
         }
     }
+
+    /// <summary>Keeps the text states of every caption, and of none, in memory, so that the text encoder is not needed again.</summary>
+    /// <param name="states">Gives those of a caption, [N, D], which this object takes over.</param>
+    public void KeepTexts(Func<string, Tensor> states)
+    {
+        foreach (string caption in _clips.Select(clip => clip.Caption).Prepend("").Distinct())
+            _texts.Add(caption, states(caption));
+    }
+
+    /// <summary>The text states of captions, [B, N, D]; belong to the caller's scope.</summary>
+    /// <param name="captions">Of clips, or empty ones.</param>
+    public Tensor Texts(IReadOnlyList<string> captions) => _texts.Count == 0 ? model.EncodeText(captions) : stack(captions.Select(caption => _texts[caption]));
 
     /// <summary>The latents of a row's clips, which stay this object's.</summary>
     public IReadOnlyList<ClipLatents> LatentsOf(int row) => [.. _rows[row].Select(clip => _clips[clip].Latents)];
@@ -79,7 +92,10 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
     {
         foreach (var (_, latents) in _clips)
             latents.Dispose();
+        foreach (var states in _texts.Values)
+            states.Dispose();
         _clips.Clear();
+        _texts.Clear();
         _hash.Dispose();
     }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -9,8 +10,8 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>
-/// Fine-tunes the temporal half of a video model: one time step per clip, uniform; noise by the schedule's prior, as a rule independent per frame; mean squared error of
-/// what the model predicts, the noise or the velocity; AdamW (method.md, section 2), or Adafactor.
+/// Fine-tunes the temporal half of a video model, or a LoRA on it or on its image model: one time step per clip, uniform; noise by the schedule's prior, as a rule
+/// independent per frame; mean squared error of what the model predicts, the noise or the velocity; AdamW (method.md, section 2), or Adafactor.
 /// </summary>
 internal sealed class TrainingLoop
 {
@@ -44,7 +45,7 @@ internal sealed class TrainingLoop
     }
 
     /// <summary>Trains; the model has the result when it returns: the trained weights, or their average where one is kept.</summary>
-    /// <param name="model">Moved in place: the temporal half alone.</param>
+    /// <param name="model">Moved in place: the temporal half alone, or the layers that a LoRA is on, into which it is merged in the end.</param>
     /// <param name="data">At least one clip.</param>
     /// <param name="settings">How.</param>
     /// <param name="progress">Called after every step.</param>
@@ -60,7 +61,8 @@ internal sealed class TrainingLoop
     {
         say ??= _ => { };
         warn ??= _ => { };
-        using var state = new TrainingState(model.UNet.Temporal, settings);
+        using var lora = LoraOf(model, settings);
+        using var state = new TrainingState(lora ?? (nn.Module)model.UNet.Temporal, settings);
         Checkpoints? checkpoints = settings.Checkpoints is { } kept ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say, warn) : null;
         checkpoints?.Begin(state);
         using var events = settings.TensorBoardFolder is { } folder ? new EventFile(folder, state.Step) : null;
@@ -68,13 +70,33 @@ internal sealed class TrainingLoop
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
             model.UNet.KeptDepth = settings.KeptDepth;
-            return new TrainingLoop(model, data, settings, say, warn).Run(state, checkpoints, events, pictures, progress, token);
+            model.UNet.FramesAreImages = settings.Lora is { OfImages: true };
+            Require(model.UNet.Temporal, gradients: lora is null);
+            var history = new TrainingLoop(model, data, settings, say, warn).Run(state, checkpoints, events, pictures, progress, token);
+            if (lora is not null)
+                model.Merge(lora);
+            return history;
         }
         finally
         {
-            (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (false, 0);
+            (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk, model.UNet.FramesAreImages) = (false, 0, false);
             model.UNet.KeptDepth = int.MaxValue;
+            Require(model.UNet.Temporal, gradients: true);
         }
+    }
+
+    private static TrainableLora? LoraOf(TextToVideoModel model, TrainingSettings settings)
+    {
+        if (settings.Lora is not { } lora)
+            return null;
+        using var generator = new TrainingRandom(settings.Seed).Lora();
+        return new TrainableLora(lora.OfImages ? model.UNet.SpatialAttentions() : model.UNet.TemporalLinears(), lora.Rank, lora.Alpha, generator);
+    }
+
+    private static void Require(nn.Module module, bool gradients)
+    {
+        foreach (var parameter in module.parameters())
+            parameter.requires_grad = gradients;
     }
 
     private TrainingHistory Run(
@@ -290,13 +312,15 @@ internal sealed class TrainingLoop
         using var generator = _random.Noise(number);
         var random = _random.Batch(number);
         var latents = _data.Latents(clips, generator);                                    // [B, c, F, h, w]
+        if (_settings.Lora is { OfImages: true } || (_settings.ImageShare > 0 && random.NextDouble() < _settings.ImageShare))
+            latents = OneFrame(latents, random);
         var noise = _model.Schedule.Prior(latents.shape, generator);
         if (_settings.OffsetNoise > 0)
             noise = Perturbed(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
         var input = _settings.InputPerturbation > 0 ? Perturbed(noise, _model.Schedule.Prior(noise.shape, generator), _settings.InputPerturbation) : noise;
         (noise, input) = (noise.to(_model.Device), input.to(_model.Device));
         int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
-        var text = _model.EncodeText([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
+        var text = _data.Texts([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
         var (noisy, target) = (_model.Schedule.AddNoise(latents, input, t), _model.Schedule.Target(latents, noise, t));
         var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
 
@@ -328,6 +352,10 @@ internal sealed class TrainingLoop
     /// <param name="further">η, standard normal, [B, c, 1, 1, 1] or as ε.</param>
     /// <param name="strength">s.</param>
     internal static Tensor Perturbed(Tensor noise, Tensor further, double strength) => noise + strength * further;
+
+    /// <summary>A frame of each clip, [B, c, 1, h, w].</summary>
+    private static Tensor OneFrame(Tensor latents, Random random)
+        => stack([.. Enumerable.Range(0, (int)latents.shape[0]).Select(clip => latents[clip].narrow(1, random.Next((int)latents.shape[2]), 1))]);
 
     private float Weight(int t) => (float)(_settings.LossWeighting switch
     {

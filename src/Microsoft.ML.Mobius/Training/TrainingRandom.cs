@@ -10,7 +10,7 @@ internal sealed class TrainingRandom(long seed)
 {
     private enum Draw
     {
-        Split, Epoch, Batch, Noise,
+        Split, Epoch, Batch, Noise, Lora,
     }
 
     /// <summary>Of the clips that are held out.</summary>
@@ -19,11 +19,14 @@ internal sealed class TrainingRandom(long seed)
     /// <summary>Of the order of an epoch's clips.</summary>
     public Random Epoch(long number) => Managed(Draw.Epoch, number);
 
-    /// <summary>Of a batch's time steps and of the captions that are dropped.</summary>
+    /// <summary>Of a batch's time steps, of the captions that are dropped, and of the frames that are taken as images.</summary>
     public Random Batch(long number) => Managed(Draw.Batch, number);
 
     /// <summary>Of a batch's latents and noise; the caller's to dispose.</summary>
     public Generator Noise(long number) => new(Key(Draw.Noise, number), CPU);
+
+    /// <summary>Of a LoRA's first weights; the caller's to dispose.</summary>
+    public Generator Lora() => new(Key(Draw.Lora, 0), CPU);
 
     private Random Managed(Draw draw, long number) => new((int)(Key(draw, number) >> 33));
 

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>How a model is trained; each option is described at <c>TextToVideoTrainer.Options</c>.</summary>
@@ -15,6 +17,14 @@ internal sealed record TrainingSettings
     public double OffsetNoise { get; init; }
     public double InputPerturbation { get; init; }
     public double CaptionDropout { get; init; } = 0.1;
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]                      // a run without is the run that it was before there was such an option
+    public double ImageShare { get; init; }
+
+    /// <summary>Null trains the temporal weights themselves.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public LoraSettings? Lora { get; init; }
+
     public double MaxGradientNorm { get; init; } = 1;
     public double EmaDecay { get; init; }
     public double HeldOutFraction { get; init; } = 0.1;
@@ -59,6 +69,16 @@ internal sealed record TrainingSettings
         : HalfCosine(1, 1.0 / 250_000, (step - peak) / Math.Max(1, Steps - 1 - peak));
 
     private static double HalfCosine(double from, double to, double share) => to + (from - to) * 0.5 * (1 + Math.Cos(Math.PI * share));
+}
+
+/// <summary>The LoRA that is trained in place of weights.</summary>
+/// <param name="Part">Where it is.</param>
+/// <param name="Rank">Of each pair of matrices.</param>
+/// <param name="Alpha">Each pair counts alpha / rank times.</param>
+internal sealed record LoraSettings(TrainedPart Part, int Rank, double Alpha)
+{
+    /// <summary>Whether frames are images, which the temporal layers are not given.</summary>
+    [JsonIgnore] public bool OfImages => Part == TrainedPart.SpatialLora;
 }
 
 /// <summary>Where, when and how many checkpoints are kept.</summary>

@@ -21,12 +21,17 @@ internal sealed class TrainingFootprint
     /// <summary>Inside SA, whose linear layers are frozen and save no inputs; of the attention over the text, queries and results (the rest is small).</summary>
     private const int SavedByFrozenBlock = 3 + 4 + 2 + 12;
 
+    /// <summary>Of a LoRA on SA the inputs of q, k and v, which frozen layers do not save; what is between its matrices is thin.</summary>
+    private const int SavedByLora = 2;
+
     /// <summary>Gradients on their way through a feed-forward and around it.</summary>
     private const int PassingThroughTransformer = 20, PassingThroughConvolutions = 4;
 
     private readonly UNetConfig _config;
     private readonly List<Layer> _layers = [];
     private readonly long _values, _textValues;
+    private readonly int _rank;
+    private readonly bool _images, _joins;
     private int _part, _depth;
 
     /// <param name="config">Layout and widths.</param>
@@ -36,23 +41,29 @@ internal sealed class TrainingFootprint
     /// <param name="width">w, of the latents.</param>
     /// <param name="tokens">N, of the text.</param>
     /// <param name="recompute">Whether what goes from part to part alone is kept, and the rest computed once more.</param>
-    public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens, bool recompute = false)
+    /// <param name="loraRank">Rank of a LoRA that is trained on TA in place of the temporal half; 0 for none.</param>
+    /// <param name="images">Whether frames are images, the temporal half is passed by, and the LoRA is on the attentions of SA.</param>
+    public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens, bool recompute = false,
+        int loraRank = 0, bool images = false)
     {
         Recomputes = recompute;
-        (_config, _values, _textValues) = (config, batch * frames * height * width, batch * tokens);
+        (_config, _values, _textValues, _rank, _images) = (config, batch * frames * height * width, batch * tokens, loraRank, images);
         var plan = new UNetPlan(config);
-        bool stream = config.Layout == UNetLayout.StreamParallel;
-        int first = config.BlockOutChannels[0], firstOfU = config.TemporalChannels(first), apart = plan.Up.Count - (config.JoinsStreams ? config.JoinedLevels : 0);
+        bool stream = config.Layout == UNetLayout.StreamParallel && !images;
+        _joins = config.JoinsStreams && stream;
+        int first = config.BlockOutChannels[0], firstOfU = config.TemporalChannels(first), apart = plan.Up.Count - (_joins ? config.JoinedLevels : 0);
 
         Add(frozen: ParameterCount.Convolution(config.InChannels, first, 9) + ParameterCount.Linear(first, config.TimeChannels)
             + ParameterCount.Linear(config.TimeChannels, config.TimeChannels), held: Values(first, 0));
-        if (stream && firstOfU != first && !config.JoinsStreams)
+        if (stream && firstOfU != first && !_joins)
             Add(trained: ParameterCount.Convolution(first, firstOfU, 1), held: Values(firstOfU, 0));
+        else if (images)
+            Add(frozen: new TrainingFootprint(config, 0, 0, 0, 0, 0).Trained);
         else if (!stream && config.Motion is null)
         {
             int inner = config.InnerAttention(8 * (first / config.Heads(0)), heads: 8);
             Add(trained: ParameterCount.Transformer(first, inner, inner), saved: TemporalTransformer(first, inner, 0), held: Values(first, 0),
-                passing: PassingThroughTransformer * Values(inner, 0));
+                passing: PassingThroughTransformer * Values(inner, 0), lora: ParameterCount.LoraOfTransformer(first, inner, inner, _rank));
         }
         for (int k = 0; k < plan.Down.Count; k++)
             AddLevel(plan.Down[k], k, stream);
@@ -66,7 +77,7 @@ internal sealed class TrainingFootprint
 
         (_part, _depth) = (_part + 1, 0);
         long head = ParameterCount.Norm(first) + ParameterCount.Convolution(first, config.OutChannels, 9);
-        if (config.JoinsStreams)
+        if (_joins)
             Add(frozen: head, trained: head, held: 3 * Values(first, 0), passing: 2 * Values(first, 0));
         else if (stream)
             Add(frozen: head, trained: ParameterCount.Convolution(first + firstOfU, first, 1) + head,
@@ -84,10 +95,10 @@ internal sealed class TrainingFootprint
     /// <summary>Whether weights are moved, and their gradients forgotten, as soon as these are there.</summary>
     public bool UpdatesInBackward { get; init; }
 
-    /// <summary>Parameters of the spatial half.</summary>
+    /// <summary>Parameters that are not trained: of the spatial half, or of all where a LoRA is.</summary>
     public long Frozen => _layers.Sum(layer => layer.Frozen);
 
-    /// <summary>Parameters of the temporal half.</summary>
+    /// <summary>Parameters that are: of the temporal half, or of the LoRA.</summary>
     public long Trained => _layers.Sum(layer => layer.Trained);
 
     /// <summary>Trained parameters of the layer that has most.</summary>
@@ -135,7 +146,6 @@ internal sealed class TrainingFootprint
     /// <paramref name="stream"/>, u runs beside s.</summary>
     private void AddLevel(LevelPlan level, int depth, bool stream)
     {
-        var layout = _config.Layout;
         _depth = depth;
         int c = level.Channels, cu = stream ? _config.TemporalChannels(c) : c;
         long C(int channels) => Values(channels, depth);
@@ -145,7 +155,7 @@ internal sealed class TrainingFootprint
             int width = level.InChannels[i], widthOfU = _config.TemporalChannels(width);
             bool attends = i < level.AttentionCount, entered = stream && !(level.IsMiddle && i > 0), joined = level.SkipChannels[i] > 0;
 
-            if (_config.JoinsStreams && !stream && joined)
+            if (_joins && !stream && joined)
                 AddJoin(level.SkipChannels[i], depth);
             _depth = depth;
 
@@ -153,8 +163,10 @@ internal sealed class TrainingFootprint
             _part++;
             long saved = stream ? 0 : 2 * C(width) + 3 * C(c) + (attends ? SavedBySpatialTransformer(c, depth) : 0);
             Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels) + (attends ? ParameterCount.Transformer(c, c, _config.CrossAttentionDim) : 0),
-                saved: saved, held: stream ? C(c) : C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
+                lora: _images && attends ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0, saved: saved, held: stream ? C(c) : C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
                 passing: stream ? 0 : C(c) * (attends ? PassingThroughTransformer : PassingThroughConvolutions), result: C(c));
+            if (_images)
+                continue;
             if (stream)
                 _part++;
 
@@ -167,15 +179,18 @@ internal sealed class TrainingFootprint
             }
 
             // TC and TA; in LayerParallel the sums, too.
-            bool summed = layout == UNetLayout.LayerParallel;
+            bool summed = _config.Layout == UNetLayout.LayerParallel;
             int inner = _config.Inner(cu), innerOfTA = stream ? cu : _config.InnerAttention(cu, level.Heads);
             if (_config.Motion is null)
                 Add(trained: ParameterCount.TemporalConvolution(cu, inner, summed ? width : null), result: stream ? C(cu) : 0,
                     saved: SavedByConvolution * (C(cu) + 3 * C(inner) + (summed ? C(width) : 0)),
                     held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu));
             if (_config.Motion is { } motion ? !level.IsMiddle || (motion.Middle && i == 0) : attends)
-                Add(trained: ParameterCount.Transformer(cu, innerOfTA, _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : innerOfTA),
+            {
+                int context = _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : innerOfTA;
+                Add(trained: ParameterCount.Transformer(cu, innerOfTA, context), lora: ParameterCount.LoraOfTransformer(cu, innerOfTA, context, _rank),
                     saved: TemporalTransformer(cu, innerOfTA, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(innerOfTA));
+            }
         }
 
         if (level.Downsamples)
@@ -201,8 +216,8 @@ internal sealed class TrainingFootprint
     }
 
     /// <summary>SA: the block, and where projections are convolutions, which save their inputs, those two.</summary>
-    private long SavedBySpatialTransformer(int channels, int depth)
-        => (SavedByFrozenBlock + (_config.HasLinearProjections ? 0 : 2)) * Values(channels, depth) + 2 * _textValues * channels;
+    private long SavedBySpatialTransformer(int channels, int depth) => (SavedByFrozenBlock + (_config.HasLinearProjections ? 0 : 2)
+        + (_images ? SavedByLora : 0)) * Values(channels, depth) + 2 * _textValues * channels;
 
     /// <summary>TA: the norm's input in the order of its sums and the projection's in that of the frames, then the block.</summary>
     private long TemporalTransformer(int channels, int inner, int depth) => 2 * Values(channels, depth) + SavedByTrainedBlock * Values(inner, depth);
@@ -210,8 +225,10 @@ internal sealed class TrainingFootprint
     /// <summary>B·F·C·h·w at a depth.</summary>
     private long Values(int channels, int depth) => channels * Math.Max(1, _values >> (2 * depth));
 
-    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0)
-        => _layers.Add(new Layer(_part, _depth, frozen, trained, saved, held, passing, result));
+    /// <summary>Counts a layer; where a LoRA is trained, what would be trained otherwise is frozen.</summary>
+    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0, long lora = 0)
+        => _layers.Add(_rank == 0 ? new Layer(_part, _depth, frozen, trained, saved, held, passing, result)
+            : new Layer(_part, _depth, frozen + trained, lora, saved, held, passing, result));
 
     private bool Keeps(Layer part) => !Recomputes || part.Depth >= KeptDepth;
 

@@ -42,6 +42,9 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <summary>Frames that a layer of the spatial stream computes at a time in StreamParallel; 0 for all.</summary>
     public int SpatialFrameChunk;
 
+    /// <summary>Whether the temporal half is passed by: every frame is an image, and the network the image model. Nothing is recomputed then.</summary>
+    public bool FramesAreImages;
+
     /// <summary>Builds the layout of <paramref name="config"/> around an image model, which it freezes and owns from now on.</summary>
     public static VideoUNet Around(SpatialStream spatial, UNetConfig config)
     {
@@ -82,18 +85,29 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     public IEnumerable<(string Name, nn.Module Module)> PublishedModules()
     {
         bool fused = Config.Layout == UNetLayout.StreamParallel;
-        return Spatial.named_modules().Where(named => !fused || named.name != "conv_out")
-            .Concat(Temporal.named_modules().Select(named => (
-                fused && named.name == "state_fusion.conv_out" ? "conv_out"
-                    : Config.Motion is null ? named.name : named.name.Replace(".temp_attentions.", ".motion_modules."), named.module)));
+        return Spatial.named_modules().Where(named => !fused || named.name != "conv_out").Concat(PublishedTemporal());
     }
+
+    /// <summary>The linear layers of the temporal half, all in TA, by their published names.</summary>
+    public IEnumerable<(string Name, Linear Layer)> TemporalLinears()
+        => from named in PublishedTemporal() where named.Module is Linear select (named.Name, (Linear)named.Module);
+
+    /// <summary>The linear layers of the spatial half's attentions, q, k, v and out, by their published names.</summary>
+    public IEnumerable<(string Name, Linear Layer)> SpatialAttentions()
+        => from named in Spatial.named_modules()
+           where named.module is Linear && (named.name.Contains(".attn1.", StringComparison.Ordinal) || named.name.Contains(".attn2.", StringComparison.Ordinal))
+           select (named.name, (Linear)named.module);
+
+    private IEnumerable<(string Name, nn.Module Module)> PublishedTemporal() => Temporal.named_modules().Select(named => (
+        Config.Layout == UNetLayout.StreamParallel && named.name == "state_fusion.conv_out" ? "conv_out"
+            : Config.Motion is null ? named.name : named.name.Replace(".temp_attentions.", ".motion_modules."), named.module));
 
     /// <summary>Predicts the noise in z.</summary>
     /// <param name="z">Noisy latents, [B, c, F, h, w].</param>
     /// <param name="t">Time steps, [B] int64.</param>
     /// <param name="text">Text states, [B, N, D].</param>
     /// <returns>[B, c, F, h, w].</returns>
-    public sealed override Tensor forward(Tensor z, Tensor t, Tensor text) => Forward(z, t, text, recomputation: null);
+    public sealed override Tensor forward(Tensor z, Tensor t, Tensor text) => FramesAreImages ? Images(z, t, text) : Forward(z, t, text, recomputation: null);
 
     /// <summary>Adds the gradients of a loss to those of the trained parameters.</summary>
     /// <param name="z">As for <see cref="forward"/>.</param>
@@ -106,7 +120,7 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss, Func<bool>? passed = null)
     {
         using var scope = NewDisposeScope();
-        if (!RecomputeActivations && passed is null)
+        if (FramesAreImages || (!RecomputeActivations && passed is null))
         {
             loss(call(z, t, text)).backward();
             return;
@@ -115,6 +129,14 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
         loss(Forward(z, t, text, recomputation)).backward();
         if (passed?.Invoke() != false)
             recomputation.Backward(passed);
+    }
+
+    /// <summary>The image model on every frame.</summary>
+    private Tensor Images(Tensor z, Tensor t, Tensor text)
+    {
+        using var scope = NewDisposeScope();
+        long frames = z.shape[2];
+        return Axes.BatchToFrames(Spatial.call(Axes.FramesToBatch(z), t.repeat_interleave(frames), text), frames).MoveToOuterDisposeScope();
     }
 
     /// <summary>The network; where it is to be recomputed, all that is trained before the last layers is computed by <see cref="Part"/>.</summary>

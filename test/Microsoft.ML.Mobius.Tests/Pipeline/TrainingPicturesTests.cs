@@ -42,7 +42,8 @@ public sealed class TrainingPicturesTests
         })
             Assert.Contains(expected, left);
         Assert.HasCount(6, left.Where(path => path.StartsWith("samples/", StringComparison.Ordinal)).ToArray());
-        Assert.HasCount(1, left.Where(path => path.StartsWith("cache/", StringComparison.Ordinal)).ToArray());        // four rows of one clip
+        Assert.HasCount(1, left.Where(path => path.StartsWith("cache/", StringComparison.Ordinal) && !path.StartsWith("cache/text/", StringComparison.Ordinal)).ToArray());
+        Assert.HasCount(5, left.Where(path => path.StartsWith("cache/text/", StringComparison.Ordinal)).ToArray());   // four captions and none
         Assert.HasCount(1, left.Where(path => path.StartsWith("logs/events", StringComparison.Ordinal)).ToArray());
 
         string[] lines = File.ReadAllLines(_folder.File("sanity/first-batch.txt"));

@@ -44,6 +44,18 @@ internal static class Tiny
     public static TextToVideoModel Video(UNetLayout layout = UNetLayout.StreamParallel, int divisor = 1, bool told = false, long seed = 7)
         => TextToVideoModel.From(Image(), UNet with { Layout = layout, TemporalWidthDivisor = divisor, TemporalText = told, FramePositions = told }, seed);
 
+    /// <summary>A video model whose temporal half is random as well, as if it had learnt something.</summary>
+    public static TextToVideoModel Learnt(UNetLayout layout)
+    {
+        var model = Video(layout);
+        random.manual_seed(8);
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        foreach (var parameter in model.UNet.Temporal.parameters())
+            parameter.add_(randn_like(parameter) * 0.05);
+        return model;
+    }
+
     /// <summary>An image model whose norms and biases are random as well.</summary>
     public static SpatialStream Spatial(UNetConfig config)
     {

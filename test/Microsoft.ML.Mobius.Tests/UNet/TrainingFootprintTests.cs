@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.UNet;
+using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -109,6 +110,32 @@ public sealed class TrainingFootprintTests
         TrainingFootprint OfOneFrame(bool inBackward) => new(Tiny.UNet, 1, 1, 4, 4, 0, recompute: true) { UpdatesInBackward = inBackward };
         Assert.IsLessThan(OfOneFrame(inBackward: false).Peak() / 2, OfOneFrame(inBackward: true).Peak());
         Assert.IsLessThan(Recomputed(1).Trained / 2, Recomputed(1, inBackward: true).Gradients);
+    }
+
+    [TestMethod]
+    [DataRow(UNetLayout.Serial, false)]
+    [DataRow(UNetLayout.LayerParallel, false)]
+    [DataRow(UNetLayout.StreamParallel, true)]
+    [DataRow(UNetLayout.StreamParallel, false)]
+    public void Parameters_OfALora_AreThoseOfItsMatrices(UNetLayout layout, bool told)
+    {
+        var config = Tiny.UNet with { Layout = layout, TemporalText = told, CrossAttentionDim = 24, TemporalWidthDivisor = told ? 2 : 1 };
+        AssertLora(config);
+        AssertLora(Tiny.UNet with { Layout = UNetLayout.Serial, Motion = new MotionConfig { Heads = 2, NormNumGroups = 4, Middle = told } });
+    }
+
+    private static void AssertLora(UNetConfig config)
+    {
+        using var network = VideoUNet.Around(new SpatialStream(config), config);
+        long all = network.parameters().Sum(parameter => parameter.numel());
+        foreach (bool images in new[] { false, true })
+        {
+            using var generator = new Generator(1, CPU);
+            using var lora = new TrainableLora(images ? network.SpatialAttentions() : network.TemporalLinears(), 3, 3, generator);
+            var footprint = new TrainingFootprint(config, 1, 8, 16, 16, 77, loraRank: 3, images: images);
+            Assert.AreEqual(lora.parameters().Sum(parameter => parameter.numel()), footprint.Trained, $"images: {images}");
+            Assert.AreEqual(all, footprint.Frozen, $"images: {images}");
+        }
     }
 
     private static void AssertSame(UNetConfig config)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
@@ -58,14 +59,14 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
     /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, or no weight moves.</exception>
-    /// <exception cref="IOException">Checkpoints, cached latents, the first batch or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
+    /// <exception cref="IOException">Checkpoints, cached latents, the first batch, the log or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
     /// checkpoint written where they are kept.</exception>
     public TextToVideoTransformer Fit(IDataView input)
     {
         _host.CheckValue(input, nameof(input));
         GetOutputSchema(SchemaShape.Create(input.Schema));
-        using var channel = _host.Start("Training");
+        using var channel = new LoggedChannel(_host.Start("Training"), _options.Steps > 0 ? _options.LogFile : null);
         CheckAlive();
 
         var environment = (IHostEnvironmentInternal)_host;
@@ -101,13 +102,15 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             model.To(device);
             Tell(model.Loaded, channel);
             channel.Info(FormattableString.Invariant(
-                $"{_options.Layout}: {model.ParameterCount:N0} parameters, {model.TrainedParameterCount:N0} of them trained, on {device}."));
+                $"Trained are {model.TrainedParameterCount:N0} of {model.ParameterCount:N0} parameters ({_options.Layout}, on {device}): ")
+                + string.Join(", ", model.TrainedParts().Select(part => FormattableString.Invariant($"{part.Name} {part.Parameters:N0}"))) + ".");
             var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, channel);
             return new TextToVideoTransformer(_host, model, history, _options.Generation(seed),
                 _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName);
         }
-        catch
+        catch (Exception e)
         {
+            channel.KeepEnd(e);
             model.Dispose();
             throw;
         }
@@ -180,9 +183,11 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 
     private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
     {
+        var clock = Stopwatch.StartNew();
         using var data = new TrainingData(model);
         channel.Info($"Training takes {Estimate(new(model.TextEncoder.Config, model.Autoencoder.Config(), model.UNet.Config))}.");
         ReadClips(data, model, input, channel);
+        TimeSpan reading = clock.Elapsed;
 
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
             : _options.SamplePrompts;
@@ -199,6 +204,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         });
         var history = TrainingLoop.Run(model, data, _options.Training(seed, Footprint(model.UNet.Config, model.TextEncoder.Config.MaxPositionEmbeddings).Recomputes), at =>
         {
+            if (last is null)
+                channel.Info(FormattableString.Invariant(
+                    $"Step {at.Step} is done after {clock.Elapsed.TotalSeconds:F1} s, {reading.TotalSeconds:F1} s of which went into the clips."));
             last = at;
             if (_options.EvaluateEvery > 0 && at.Step % _options.EvaluateEvery == 0)
                 channel.Info(FormattableString.Invariant(

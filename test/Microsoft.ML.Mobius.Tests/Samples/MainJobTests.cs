@@ -51,6 +51,15 @@ public sealed class MainJobTests
     }
 
     [TestMethod]
+    public void OptionsFiles_BesideTheJob_CanBeUsed()
+    {
+        string[] files = Directory.GetFiles(Path.Combine(Shared.RepositoryRoot, "samples", "MainJob"), "*.json");
+        Assert.IsNotEmpty(files);
+        foreach (string file in files)
+            Assert.IsNotNull(TextToVideoTrainer.Options.Read(file).TrainingFolder, file);
+    }
+
+    [TestMethod]
     public void Fit_ClipMissing_SaysWhich()
     {
         string clips = Clips(1);

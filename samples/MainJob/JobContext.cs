@@ -14,7 +14,7 @@ internal static class JobContext
         mlContext.Log += (_, e) =>
         {
             if (e.Kind is ChannelMessageKind.Warning or ChannelMessageKind.Error)
-                Console.Error.WriteLine(e.Message);
+                Console.Error.WriteLine(e.RawMessage);
             else if (e.Kind is ChannelMessageKind.Info && s_shown.Any(start => e.RawMessage.StartsWith(start, StringComparison.Ordinal)))
                 Console.WriteLine(e.RawMessage);
         };

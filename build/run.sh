@@ -14,10 +14,10 @@ need_ffmpeg
 build samples/MainJob/Microsoft.ML.Mobius.Samples.MainJob.csproj
 
 job=$root/samples/MainJob/bin/Release/net10.0/Microsoft.ML.Mobius.Samples.MainJob.dll
-dotnet "$job" fit "$@"
+handing_on_signals dotnet "$job" fit "$@"
 for argument in "$@"; do
     case $argument in -h | -\? | --help) exit ;; esac
 done
 echo "Generating ..."
-dotnet "$job" generate "$@"
+handing_on_signals dotnet "$job" generate "$@"
 echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s."

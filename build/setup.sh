@@ -55,3 +55,21 @@ build() {
     echo "Building $1 ..."
     quietly dotnet build "$root/$1" -c Release -v quiet
 }
+
+# handing_on_signals PROGRAM ARGUMENTS: for a program that saves when it is asked to end. bash itself would end on SIGTERM and leave it running.
+handing_on_signals() {
+    local program status=0
+    set -m                                   # a group of its own, or the program would ignore Ctrl-C
+    "$@" </dev/null &
+    program=$!
+    set +m
+    trap "kill -INT $program" INT
+    trap "kill -TERM $program" TERM
+    wait "$program" || status=$?
+    while kill -0 "$program" 2>/dev/null; do # a signal ended the waiting
+        status=0
+        wait "$program" || status=$?
+    done
+    trap - INT TERM
+    return "$status"
+}

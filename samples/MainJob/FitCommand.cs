@@ -69,6 +69,7 @@ internal static class FitCommand
         options.Seed = settings.Seed ?? options.Seed ?? 0;
         options.Steps = settings.Steps ?? options.Steps;
         options.TensorBoardFolder ??= options.TrainingFolder is null ? settings.LogFolder : null;
+        options.LogFile ??= options.TrainingFolder is null ? settings.LogFile : null;
         options.CheckpointFolder = settings.Checkpoints ?? options.CheckpointFolder;
         options.CheckpointEvery = settings.CheckpointEvery ?? options.CheckpointEvery;
         options.Resume |= settings.Resume;

@@ -29,6 +29,9 @@ internal sealed record JobSettings(string Out, string? Clips, string? Prompts, s
     /// <summary>TensorBoard's.</summary>
     public string LogFolder => Path.Combine(Out, "logs");
 
+    /// <summary>What training tells.</summary>
+    public string LogFile => Path.Combine(LogFolder, "training.log");
+
     public string VideoFolder => Path.Combine(Out, "videos");
 
     public string ContactSheetFile => Path.Combine(Out, "contact-sheet.png");

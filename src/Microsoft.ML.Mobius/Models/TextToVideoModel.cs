@@ -59,6 +59,11 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>The LoRA that was trained, which is merged into the weights, as a safetensors file; null if the temporal half was trained, or nothing.</summary>
     public byte[]? TrainedLora { get; private set; }
 
+    /// <summary>What training moves, by the blocks of the temporal half, in their order.</summary>
+    public IEnumerable<(string Name, long Parameters)> TrainedParts() => UNet.Temporal.named_parameters()
+        .GroupBy(pair => string.Join('.', pair.name.Split('.').TakeWhile((word, i) => i == 0 || (i == 1 && word.All(char.IsAsciiDigit)))))
+        .Select(part => (part.Key, part.Sum(pair => pair.parameter.numel())));
+
     /// <summary>The LoRAs applied to it, in order; a model that was loaded has those that were merged into it before it was saved.</summary>
     public IReadOnlyList<AppliedLora> Loras => _loras.Applied;
 

@@ -25,8 +25,8 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// Name of the column of clips to learn from, read when fitting only; the default is "Clip". A text column holds the paths of video
-        /// files, which are decoded one at a time; a video column (<see cref="VideoDataViewType"/>) holds clips of exactly
-        /// <see cref="Height"/> and <see cref="Width"/>, whose frames are taken as they are, whatever their rate.
+        /// files; as many are decoded ahead as there are processors, and no more than 200 MB of frames or one file that alone has more. A video column
+        /// (<see cref="VideoDataViewType"/>) holds clips of exactly <see cref="Height"/> and <see cref="Width"/>, whose frames are taken as they are, whatever their rate.
         /// </summary>
         public string ClipColumnName { get; set; } = "Clip";
 
@@ -354,7 +354,7 @@ public sealed partial class TextToVideoTrainer
         /// <summary>
         /// A folder for all that training writes, of one run at a time; the default is null: only what other options name is written. It gets options.json and, where the options of
         /// these name no others, the folders sanity (<see cref="SanityFolder"/>), cache (<see cref="CacheFolder"/>), checkpoints
-        /// (<see cref="CheckpointFolder"/>), samples (<see cref="SampleFolder"/>) and logs (<see cref="TensorBoardFolder"/>).
+        /// (<see cref="CheckpointFolder"/>), samples (<see cref="SampleFolder"/>) and logs (<see cref="TensorBoardFolder"/>, and <see cref="LogFile"/> as training.log).
         /// </summary>
         public string? TrainingFolder { get; set; }
 
@@ -377,10 +377,16 @@ public sealed partial class TextToVideoTrainer
         public IReadOnlyList<string> SamplePrompts { get; set; } = [];
 
         /// <summary>
-        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping and peak memory of every step, the held-out
-        /// loss as a whole and by quarters of the noise schedule, and samples; the default is null: none are written. A run that is resumed goes on in the same folder.
+        /// A folder for TensorBoard's event files: loss, learning rate, norm of the gradient before clipping, peak memory and the share of their time that
+        /// the steps so far have waited for clips, of every step; the held-out loss as a whole and by quarters of the noise schedule, and samples; the default is null: none are written. A run that is resumed goes on in the same folder.
         /// </summary>
         public string? TensorBoardFolder { get; set; }
+
+        /// <summary>
+        /// A file for what training tells, a line each with the time, warnings and why it ended among them; the default is null: none. A run that is resumed
+        /// adds to it.
+        /// </summary>
+        public string? LogFile { get; set; }
 
         /// <summary>
         /// A folder for checkpoints, that of this run alone, which training can be resumed from; the default is null: none are kept. They hold the state of
@@ -450,6 +456,7 @@ public sealed partial class TextToVideoTrainer
                 copy.CheckpointFolder ??= Path.Combine(folder, "checkpoints");
                 copy.SampleFolder ??= Path.Combine(folder, "samples");
                 copy.TensorBoardFolder ??= Path.Combine(folder, "logs");
+                copy.LogFile ??= Path.Combine(folder, "logs", "training.log");
             }
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? (copy.Lateral == UNet.Lateral.Identity ? 1 : 2);
@@ -597,6 +604,7 @@ public sealed partial class TextToVideoTrainer
             {
                 (nameof(TrainingFolder), TrainingFolder), (nameof(SanityFolder), SanityFolder), (nameof(CacheFolder), CacheFolder),
                 (nameof(CheckpointFolder), CheckpointFolder), (nameof(SampleFolder), SampleFolder), (nameof(TensorBoardFolder), TensorBoardFolder),
+                (nameof(LogFile), LogFile),
             })
                 if (folder is not null && string.IsNullOrWhiteSpace(folder))
                     yield return $"{option} is empty.";

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
@@ -63,14 +64,14 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
     /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, that folder or <see cref="Options.TrainingFolder"/> is in use by one, or no weight
     /// moves.</exception>
-    /// <exception cref="IOException">Checkpoints, cached latents, the first batch or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
+    /// <exception cref="IOException">Checkpoints, cached latents, the first batch, the log or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
     /// checkpoint written where they are kept.</exception>
     public TextToVideoTransformer Fit(IDataView input)
     {
         _host.CheckValue(input, nameof(input));
         GetOutputSchema(SchemaShape.Create(input.Schema));
-        using var channel = _host.Start("Training");
+        using var channel = new LoggedChannel(_host.Start("Training"), _options.Steps > 0 ? _options.LogFile : null);
         CheckAlive();
 
         var environment = (IHostEnvironmentInternal)_host;
@@ -116,8 +117,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             return new TextToVideoTransformer(_host, model, history, _options.Generation(seed),
                 _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName);
         }
-        catch
+        catch (Exception e)
         {
+            channel.KeepEnd(e);
             model.Dispose();
             throw;
         }
@@ -215,6 +217,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 
     private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
     {
+        var clock = Stopwatch.StartNew();
         using var data = new TrainingData(model);
         var architecture = ArchitectureOf(model);
         var footprint = Footprint(architecture);
@@ -222,6 +225,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         if (_options.MemoryBudget is { } budget)
             channel.Info($"MemoryBudget is {InMebibytes(budget)}: activations are {(footprint.Recomputes ? "recomputed" : "kept")}.");
         ReadClips(data, model, input, channel);
+        TimeSpan reading = clock.Elapsed;
 
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
             : _options.SamplePrompts;
@@ -239,6 +243,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         });
         var history = TrainingLoop.Run(model, data, _options.Training(seed, footprint), at =>
         {
+            if (last is null)
+                channel.Info(FormattableString.Invariant(
+                    $"Step {at.Step} is done after {clock.Elapsed.TotalSeconds:F1} s, {reading.TotalSeconds:F1} s of which went into the clips."));
             last = at;
             if (_options.EvaluateEvery > 0 && at.Step % _options.EvaluateEvery == 0)
                 channel.Info(FormattableString.Invariant(
@@ -306,7 +313,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     private string Trained(TextToVideoModel model)
     {
         if (_options.TrainedPart == TrainedPart.Temporal)
-            return FormattableString.Invariant($"{model.TrainedParameterCount:N0} of them trained");
+            return FormattableString.Invariant($"{model.TrainedParameterCount:N0} of them trained (")
+                + string.Join(", ", model.TrainedParts().Select(part => FormattableString.Invariant($"{part.Name} {part.Parameters:N0}"))) + ")";
         int layers = (_options.TrainedPart == TrainedPart.SpatialLora ? model.UNet.SpatialAttentions() : model.UNet.TemporalLinears()).Count();
         long count = Footprint(ArchitectureOf(model)).Trained;
         return FormattableString.Invariant($"none of them trained, but {count:N0} of a LoRA of rank {_options.Rank} on {layers} layers ({_options.TrainedPart})");

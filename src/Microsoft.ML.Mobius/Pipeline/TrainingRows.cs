@@ -23,12 +23,18 @@ internal sealed class TrainingRows(
 {
     private const int CutCaptionsTold = 3;
 
+    /// <summary>Bytes of frames that are held at a time, unless one clip alone has more.</summary>
+    private const long MostHeld = 200_000_000;
+
+    /// <summary>Of a pixel: as it is decoded, laid over white, in a window, and mirrored.</summary>
+    private const int BytesOfPixel = 4 + 3 + 3 + 3;
+
     private int _cutCaptions, _rows;
 
     /// <summary>Rows that were left out.</summary>
     public int Skipped { get; private set; }
 
-    /// <summary>Goes through the view once. Files are decoded a few rows ahead, one per processor, and given in the order of the rows.</summary>
+    /// <summary>Goes through the view once. Files are decoded ahead, as many as there are processors and memory allows, and given in the order of the rows.</summary>
     /// <exception cref="InvalidDataException">A row cannot be used.</exception>
     public IEnumerable<TrainingRow> Read()
     {
@@ -40,6 +46,7 @@ internal sealed class TrainingRows(
         Func<Task<Loaded>> begin = clips.Type is VideoDataViewType ? Videos(cursor, clips) : Files(cursor, clips, stop.Token);
         ReadOnlyMemory<char> caption = default;
         var ahead = new Queue<(long Row, string Caption, Task<Loaded> Clip)>();
+        int most = RowsAhead(Environment.ProcessorCount);
         try
         {
             while (cursor.MoveNext())
@@ -47,7 +54,7 @@ internal sealed class TrainingRows(
                 getCaption(ref caption);
                 string text = caption.ToString();
                 ahead.Enqueue((cursor.Position, text, begin()));
-                if (ahead.Count >= Environment.ProcessorCount && Next(ahead) is { } row)
+                if (ahead.Count >= most && Next(ahead) is { } row)
                     yield return row;
             }
             while (ahead.Count > 0)
@@ -66,6 +73,10 @@ internal sealed class TrainingRows(
         if (Skipped > 0)
             channel.Warning($"{Skipped} of {_rows} rows were skipped, for their clips could not be read.");
     }
+
+    /// <summary>Rows whose clips may be held at a time, the one in use with them.</summary>
+    internal int RowsAhead(int processors) => (int)Math.Clamp(
+        MostHeld / ((long)options.MostFrames(shapes) * shapes.Sizes.Max(size => size.Height * size.Width) * BytesOfPixel), 1, processors);
 
     /// <summary>The first row, whose clip is waited for; null if it is skipped.</summary>
     private TrainingRow? Next(Queue<(long Row, string Caption, Task<Loaded> Clip)> ahead)

@@ -25,6 +25,7 @@ internal sealed class TrainingLoop
     private readonly TrainingSettings _settings;
     private readonly TrainingRandom _random;
     private readonly Action<string> _say, _warn;
+    private readonly Stopwatch _waiting = new();
     private int _skipped;
 
     private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<string> say, Action<string> warn)
@@ -135,7 +136,7 @@ internal sealed class TrainingLoop
                     double rate = (state.Step - resumed) / stepping.Elapsed.TotalSeconds;
                     long memory = ProcessMemory.Peak();
                     events?.Add(state.Step, ("train/loss", loss), ("train/learning_rate", learningRate), ("train/gradient_norm", norm),
-                        ("train/peak_memory_mib", memory / (double)(1 << 20)));
+                        ("train/peak_memory_mib", memory / (double)(1 << 20)), ("train/waiting_share", _waiting.Elapsed / stepping.Elapsed));
                     progress?.Invoke(new TrainingProgress(
                         state.Step, _settings.Steps, loss, learningRate, rate, TimeSpan.FromSeconds((_settings.Steps - state.Step) / rate), memory));
                 }
@@ -161,6 +162,8 @@ internal sealed class TrainingLoop
         if (state.Step < _settings.Steps)
             _say(FormattableString.Invariant(
                 $"Stopped after step {state.Step}: the held-out loss has not fallen in {_settings.EarlyStopping} measurements."));
+        if (state.Step > resumed)
+            _say(FormattableString.Invariant($"The steps waited {_waiting.Elapsed / stepping.Elapsed:P2} of their time for clips."));
         state.Average?.Swap();
         return new TrainingHistory(state.Losses, state.HeldOut, before + clock.Elapsed.TotalSeconds, ProcessMemory.Peak())
         {
@@ -311,7 +314,9 @@ internal sealed class TrainingLoop
         using var scope = NewDisposeScope();
         using var generator = _random.Noise(number);
         var random = _random.Batch(number);
+        _waiting.Start();
         var latents = _data.Latents(clips, generator);                                    // [B, c, F, h, w]
+        _waiting.Stop();
         if (_settings.Lora is { OfImages: true } || (_settings.ImageShare > 0 && random.NextDouble() < _settings.ImageShare))
             latents = OneFrame(latents, random);
         var noise = _model.Schedule.Prior(latents.shape, generator);

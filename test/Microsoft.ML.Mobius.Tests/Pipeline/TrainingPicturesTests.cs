@@ -46,6 +46,10 @@ public sealed class TrainingPicturesTests
         Assert.HasCount(5, left.Where(path => path.StartsWith("cache/text/", StringComparison.Ordinal)).ToArray());   // four captions and none
         Assert.HasCount(1, left.Where(path => path.StartsWith("logs/events", StringComparison.Ordinal)).ToArray());
 
+        string log = File.ReadAllText(_folder.File("logs/training.log"));
+        foreach (string said in new[] { "Z Trained are ", "Z Step 1 is done after", "of their time for clips", "saved as" })
+            Assert.Contains(said, log);
+
         string[] lines = File.ReadAllLines(_folder.File("sanity/first-batch.txt"));
         Assert.HasCount(2, lines);
         foreach (string line in lines)

@@ -215,6 +215,19 @@ public sealed class TrainingRowsTests
         Assert.HasCount(1, Left(false).Distinct().ToList());
     }
 
+    [TestMethod]
+    [DataRow(8, 64, 100, 100)]
+    [DataRow(600, 64, 100, 6)]
+    [DataRow(600, 64, 2, 2)]
+    [DataRow(600, 512, 100, 1)]
+    public void RowsAhead_ManyProcessors_HoldsNoMoreThanTwoHundredMegabytes(int frames, int side, int processors, int expected)
+    {
+        var options = TinyPipeline.Options(options => (options.FrameCount, options.Height, options.Width) = (frames, side, side));
+        var shapes = options.Shapes(TinyModel.Factor);
+        using var rows = new TinyRows(_tiny, _ => { });
+        Assert.AreEqual(expected, rows.Of(options, shapes).RowsAhead(processors));
+    }
+
     [TestMethod, TestCategory("Heavy")]
     public void Read_TenClipsOfSixHundredFrames_TakesLittleMemory()
     {

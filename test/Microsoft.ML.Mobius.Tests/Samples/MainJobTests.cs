@@ -22,7 +22,7 @@ public sealed class MainJobTests
         Assert.AreEqual((0, ""), Job("fit", "--clips", clips, "--prompts", _files.PathOf("prompts.txt"), "--steps", "1"));
         Assert.AreEqual((0, ""), Job("generate", "--clips", clips, "--prompts", _files.PathOf("prompts.txt")));
 
-        string[] expected = ["contact-sheet.png", "logs/events", "loss.png", "model.zip", "options.json", "summary.json", "videos/001.mp4", "videos/002.mp4"];
+        string[] expected = ["contact-sheet.png", "logs/events", "logs/training.log", "loss.png", "model.zip", "options.json", "summary.json", "videos/001.mp4", "videos/002.mp4"];
         CollectionAssert.AreEqual(expected, Left());
         Assert.AreEqual(1, TextToVideoTrainer.Options.Read(Path.Combine(Out, "options.json")).Steps);
         using var summary = JsonDocument.Parse(File.ReadAllText(Path.Combine(Out, "summary.json")));
@@ -48,6 +48,15 @@ public sealed class MainJobTests
         File.WriteAllText(options, """{ "stepz": 9, "batchSize": 0, "layout": "sideways", "emaDecay": 1, "learningRate": "fast" }""");
         Fails(["given.json", "'stepz' is no option", "BatchSize is 0", "'layout' is", "EmaDecay is 1", "'learningRate' is"],
             "fit", "--clips", Clips(1), "--options", options);
+    }
+
+    [TestMethod]
+    public void OptionsFiles_BesideTheJob_CanBeUsed()
+    {
+        string[] files = Directory.GetFiles(Path.Combine(Shared.RepositoryRoot, "samples", "MainJob"), "*.json");
+        Assert.IsNotEmpty(files);
+        foreach (string file in files)
+            Assert.IsNotNull(TextToVideoTrainer.Options.Read(file).TrainingFolder, file);
     }
 
     [TestMethod]

@@ -18,11 +18,16 @@ internal sealed class TinyRows(TinyPipeline tiny, Action<TextToVideoTrainer.Opti
     {
         var options = TinyPipeline.Options(change);
         var shapes = options.Shapes(TinyModel.Factor);
-        var cache = options.CacheFolder is { } folder ? new LatentCache(folder, Model, options.ReadingInWords(shapes)) : null;
-        var reading = new TrainingRows(tiny.View(rows), options, shapes, Model.Tokenizer, cache, _channel);
+        var reading = Of(options, shapes, rows);
         TrainingRow[] read = [.. reading.Read()];
         Skipped = reading.Skipped;
         return read;
+    }
+
+    public TrainingRows Of(TextToVideoTrainer.Options options, ClipShapes shapes, params TinyPipeline.Row[] rows)
+    {
+        var cache = options.CacheFolder is { } folder ? new LatentCache(folder, Model, options.ReadingInWords(shapes)) : null;
+        return new TrainingRows(tiny.View(rows), options, shapes, Model.Tokenizer, cache, _channel);
     }
 
     public void Dispose()

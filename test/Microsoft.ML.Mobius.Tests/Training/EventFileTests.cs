@@ -79,7 +79,7 @@ public sealed class EventFileTests
         CollectionAssert.AreEqual(Of("held-out/loss", history.HeldOut), Written("held-out/loss"));
         CollectionAssert.AreEqual(Of("train/learning_rate", [.. Enumerable.Range(1, 3).Select(step => new LossPoint(step, settings.LearningRateAt(step)))]),
             Written("train/learning_rate"));
-        foreach (string tag in new[] { "train/gradient_norm", "train/peak_memory_mib" })
+        foreach (string tag in new[] { "train/gradient_norm", "train/peak_memory_mib", "train/waiting_share" })
             Assert.HasCount(3, Written(tag).Where(scalar => float.Parse(scalar.Split(' ')[2], System.Globalization.CultureInfo.InvariantCulture) > 0));
     }
 

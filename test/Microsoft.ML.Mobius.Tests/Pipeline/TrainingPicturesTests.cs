@@ -47,7 +47,7 @@ public sealed class TrainingPicturesTests
         Assert.HasCount(1, left.Where(path => path.StartsWith("logs/events", StringComparison.Ordinal)).ToArray());
 
         string log = File.ReadAllText(_folder.File("logs/training.log"));
-        foreach (string said in new[] { "Z Trained are ", "Z Step 1 is done after", "of their time for clips", "saved as" })
+        foreach (string said in new[] { " of them trained (", "Z Step 1 is done after", "of their time for clips", "saved as" })
             Assert.Contains(said, log);
 
         string[] lines = File.ReadAllLines(_folder.File("sanity/first-batch.txt"));

@@ -69,6 +69,8 @@ public sealed class UNetConfigTests
     [DataRow("""{"act_fn": "gelu"}""", "act_fn is \"gelu\"; only \"silu\"")]
     [DataRow("""{"transformer_layers_per_block": [1, 2]}""", "transformer_layers_per_block is [1,2]; only 1")]
     [DataRow("""{"class_embed_type": "timestep"}""", "class_embed_type")]
+    [DataRow("""{"mobius_temporal_inner": 16}""", "mobius_temporal_inner is 16; expected 1 to 32, and the Serial layout")]
+    [DataRow("""{"mobius_temporal_inner": 33, "mobius_layout": 0}""", "mobius_temporal_inner is 33")]
     public void Validate_WhatCannotBeBuilt_NamesTheKey(string change, string expected)
     {
         var json = JsonNode.Parse(JsonSerializer.Serialize(Tiny.UNet))!.AsObject();

@@ -131,7 +131,8 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>Token ids to text states.</summary>
     /// <param name="captions">B captions; over-long ones are cut.</param>
     /// <param name="weighted">
-    /// Whether they are read with weights: each token's states are multiplied by its weight, and then all of a caption by one number that gives them the mean they had.
+    /// Whether they are read with weights: each token's states are multiplied by its weight, and then all of a caption by one number that gives them the mean size, |state|, they
+    /// had. (Programs keep the mean itself; a last layer norm without biases makes that 0.)
     /// </param>
     /// <returns>[B, N, D]; belongs to the caller's scope.</returns>
     public Tensor EncodeText(IReadOnlyList<string> captions, bool weighted)
@@ -143,7 +144,9 @@ internal sealed class TextToVideoModel : IDisposable
         if (tokens.SelectMany(caption => caption.Weights).All(weight => weight == 1))
             return states.MoveToOuterDisposeScope();
         var raised = states * stack(tokens.Select(caption => tensor(caption.Weights, device: Device))).unsqueeze(-1);
-        return (raised * (states.mean([1, 2], keepdim: true) / raised.mean([1, 2], keepdim: true))).MoveToOuterDisposeScope();
+        return (raised * (MeanSize(states) / MeanSize(raised))).MoveToOuterDisposeScope();
+
+        static Tensor MeanSize(Tensor states) => states.abs().mean([1, 2], keepdim: true);
     }
 
     /// <summary>A caption as the text encoder reads it.</summary>

@@ -94,7 +94,7 @@ public sealed record GenerationOptions
     /// <summary>Whether prompts, negative ones too, are read with weights; the default is false: brackets are text like any other.</summary>
     /// <remarks>
     /// (word) counts 1.1 times as much, [word] a 1.1th, (word:1.3) 1.3 times; within each other they multiply; \( \) \[ \] \\ are the characters themselves. The text
-    /// encoder's state of a token is multiplied by its weight, and then all states of the prompt by one number, so that their mean stays.
+    /// encoder's state of a token is multiplied by its weight, and then all states of the prompt by one number, so that their mean size stays.
     /// </remarks>
     public bool PromptWeights { get; init; }
 

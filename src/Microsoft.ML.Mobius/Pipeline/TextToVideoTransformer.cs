@@ -240,7 +240,7 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
             {
                 Host.CheckAlive();
                 progress?.Invoke(at);
-            }, token, start?.Source, start is { Noise.IsEmpty: false } ? start.Noise : null);
+            }, token, start?.Source, start?.Noise ?? default);
         }
     }
 

@@ -27,7 +27,7 @@ internal static class FrameWindows
         return (z, t) =>
         {
             using var scope = NewDisposeScope();
-            int shift = loop ? calls++ % frames : 0;
+            int shift = loop ? calls++ * int.Parse(Environment.GetEnvironmentVariable("SHIFT") ?? "1") % frames : 0;
             Tensor sum = zeros_like(z), total = zeros([1, 1, frames, 1, 1], dtype: z.dtype, device: z.device);
             foreach (int start in starts)
             {

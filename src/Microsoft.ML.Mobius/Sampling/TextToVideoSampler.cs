@@ -53,19 +53,19 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     /// <param name="progress">Called after every step.</param>
     /// <param name="token">Stops between two steps.</param>
     /// <param name="source">Of the video's size: what it is made of anew, or its first frames; null where the settings ask for none.</param>
-    /// <param name="given">The first noise instead of the seed's, [1, c, F, h, w].</param>
+    /// <param name="given">The first noise instead of the seed's, [1, c, F, h, w]; empty for the seed's.</param>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
     /// <exception cref="NotSupportedException">The model's scheduler_config.json asks the method for something that it cannot do.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps with this model.</exception>
     public VideoClip Generate(string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<SamplingProgress>? progress = null,
-        CancellationToken token = default, VideoClip? source = null, ReadOnlyMemory<float>? given = null)
+        CancellationToken token = default, VideoClip? source = null, ReadOnlyMemory<float> given = default)
     {
         using var generator = new Generator((ulong)seed, CPU);
         using var scope = NewDisposeScope();
         long[] shape = NoiseShape(settings);
         var noise = model.Schedule.Prior(shape, generator);
-        if (given is { } values)
-            noise = tensor(values.ToArray()).reshape(shape);
+        if (!given.IsEmpty)
+            noise = tensor(given.ToArray()).reshape(shape);
         return Generate(prompt, negativePrompt, settings, noise, generator, progress, token, source);
     }
 

@@ -60,8 +60,8 @@ public sealed record GenerationOptions
 
     /// <summary>Whether the video is to be shown in a loop: its first frame then goes on from its last. The default is false.</summary>
     /// <remarks>
-    /// The model sees the frames rolled by one more with every step, so that none of them is the first (latent shift, arXiv 2502.20307); it takes no longer. What moves
-    /// one way in the clips that the model learnt from cannot do so for ever: it turns back, jumps or stays, as the model finds likeliest.
+    /// The model sees the frames rolled by one more with every step, so that none of them is the first (latent shift, arXiv 2502.20307); it takes no longer. What only ever
+    /// moves one way in the clips that the model learnt from cannot do so in a loop: it stays about where it is, or jumps.
     /// </remarks>
     public bool Loop { get; init; }
 

@@ -1,5 +1,4 @@
 using Microsoft.ML.Mobius.Diffusion;
-using Microsoft.ML.Mobius.Torch;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Sampling;
@@ -8,7 +7,7 @@ namespace Microsoft.ML.Mobius.Sampling;
 /// Which frames a model sees at a time: a wrapper around any denoiser. Of a clip longer than the window it sees overlapping windows, one after the other, and
 /// the predictions of a frame are averaged (MultiDiffusion, Bar-Tal et al. 2023, arXiv 2302.08113, along time as in Gen-L-Video, Wang et al. 2023,
 /// arXiv 2305.18264), so that memory is that of one window. Of a loop it sees the frames rolled, further with each call (latent shift, Bi et al. 2025,
-/// arXiv 2502.20307): no frame is the first, and windows go on over the end.
+/// arXiv 2502.20307): every place between two frames is an end at some step, but never that from the last to the first; and windows go on over it.
 /// </summary>
 internal static class FrameWindows
 {
@@ -27,7 +26,7 @@ internal static class FrameWindows
         return (z, t) =>
         {
             using var scope = NewDisposeScope();
-            int shift = loop ? calls++ * int.Parse(Environment.GetEnvironmentVariable("SHIFT") ?? "1") % frames : 0;
+            int shift = loop && frames > 1 ? 1 + calls++ % (frames - 1) : 0;        // never 0: the last frame then would be the last
             Tensor sum = zeros_like(z), total = zeros([1, 1, frames, 1, 1], dtype: z.dtype, device: z.device);
             foreach (int start in starts)
             {

@@ -129,7 +129,7 @@ public sealed class SamplerTests
         using var scope = NewDisposeScope();
         var schedule = new NoiseSchedule(Config("epsilon", ("timestep_spacing", "trailing")));
         var sampler = SamplerChoice.Of(kind, schedule.Config);
-        var (clean, noise) = (randn(1, 2, 3, 4, 4), randn(1, 2, 3, 4, 4));
+        var (clean, noise) = (randn([1, 2, 3, 4, 4]), randn([1, 2, 3, 4, 4]));
         var (times, steps) = (new List<double>(), new List<int>());
         Tensor? first = null;
         sampler.Sample((z, t) =>
@@ -137,7 +137,7 @@ public sealed class SamplerTests
             times.Add(t);
             first ??= z.clone().MoveToOtherDisposeScope(scope);
             return noise.alias();
-        }, schedule, noise, 10, () => randn(1, 2, 3, 4, 4), steps.Add, (clean, Skipped: 7));
+        }, schedule, noise, 10, () => randn([1, 2, 3, 4, 4]), steps.Add, (clean, Skipped: 7));
         CollectionAssert.AreEqual(sampler.Timesteps(schedule, 10).Skip(7).ToArray(), times);
         CollectionAssert.AreEqual(new[] { 1, 2, 3 }, steps);
         var level = NoiseLevel.OfRatio(schedule.Sigma(times[0]));

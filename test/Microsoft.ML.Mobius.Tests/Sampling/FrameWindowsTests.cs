@@ -31,7 +31,7 @@ public sealed class FrameWindowsTests
     public void Over_Windows_AveragesByTheDistanceFromTheirEnds()
     {
         using var scope = NewDisposeScope();
-        var places = FrameWindows.Over(s_places, frames: 6, window: 4, overlap: 2, loop: false)(zeros(1, 2, 6, 1, 1), 0);
+        var places = FrameWindows.Over(s_places, frames: 6, window: 4, overlap: 2, loop: false)(zeros([1, 2, 6, 1, 1]), 0);
         // Frame 2 is number 2 of the first window, with weight 2, and number 0 of the second, with weight 1; frame 3 is 3 with 1 and 1 with 2.
         Close.Assert(tensor([0f, 1, 4f / 3, 5f / 3, 2, 3]), places[0, 1, .., 0, 0], 1e-6);
     }
@@ -42,7 +42,7 @@ public sealed class FrameWindowsTests
         using var scope = NewDisposeScope();
         var denoise = FrameWindows.Over(s_places, frames: 4, window: 0, overlap: 0, loop: true);
         foreach (string expected in new[] { "3 0 1 2", "2 3 0 1", "1 2 3 0", "3 0 1 2" })
-            Assert.AreEqual(expected, string.Join(' ', denoise(zeros(1, 1, 4, 1, 1), 0).flatten().data<float>().ToArray()));
+            Assert.AreEqual(expected, string.Join(' ', denoise(zeros([1, 1, 4, 1, 1]), 0).flatten().data<float>().ToArray()));
     }
 
     [TestMethod]
@@ -71,7 +71,7 @@ public sealed class FrameWindowsTests
         long Peak(int frames)
         {
             using var inner = NewDisposeScope();
-            var (z, text) = (randn(1, 4, frames, 32, 32), randn(2, 8, 16));
+            var (z, text) = (randn([1, 4, frames, 32, 32]), randn(2, 8, 16));
             var guided = Guidance.Guided((z, t, text) => unet.call(z, full([z.shape[0]], t, float32), text), text[..1], text[1..], 3);
             var denoise = FrameWindows.Over(guided, frames, window: 8, overlap: 4, loop: false);
             return PeakMemory.During(() => denoise(z, 500).Dispose());

@@ -24,7 +24,7 @@ public sealed class HeldFramesTests
             {
                 SetAlphaToOne = true, PredictionType = prediction, Other = new() { ["final_sigmas_type"] = JsonSerializer.SerializeToElement("zero") },
             });
-            var given = 0.5 * randn(1, 2, 2, 3, 3);
+            var given = 0.5 * randn([1, 2, 2, 3, 3]);
             var seen = new List<double>();
             var denoise = HeldFrames.Holding((z, t) =>
             {
@@ -32,7 +32,7 @@ public sealed class HeldFramesTests
                 seen.Add((z[.., .., ..2] - level.Signal * given).std().item<float>() / level.Noise);
                 return 0.1 * z;
             }, schedule, given);
-            var z = SamplerChoice.Of(kind, schedule.Config).Sample(denoise, schedule, randn(1, 2, 5, 3, 3), 20, () => randn(1, 2, 5, 3, 3));
+            var z = SamplerChoice.Of(kind, schedule.Config).Sample(denoise, schedule, randn([1, 2, 5, 3, 3]), 20, () => randn([1, 2, 5, 3, 3]));
             Close.Assert(given, z[.., .., ..2], 2e-3, $"{kind}, {prediction}");
             Assert.IsTrue(seen.Average() is > 0.7 and < 1.3, $"{kind}, {prediction}: the model saw them at {seen.Average()} of the step's noise.");
         }
@@ -43,8 +43,8 @@ public sealed class HeldFramesTests
     {
         using var scope = NewDisposeScope();
         var schedule = new NoiseSchedule(new NoiseScheduleConfig());
-        var z = randn(1, 2, 5, 3, 3);
-        var predicted = HeldFrames.Holding((z, _) => 2 * z, schedule, zeros(1, 2, 2, 3, 3))(z, 500);
+        var z = randn([1, 2, 5, 3, 3]);
+        var predicted = HeldFrames.Holding((z, _) => 2 * z, schedule, zeros([1, 2, 2, 3, 3]))(z, 500);
         Close.Assert(2 * z[.., .., 2..], predicted[.., .., 2..], 0);
         Close.Assert(z[.., .., ..2] / schedule.Level(500).Noise, predicted[.., .., ..2], 1e-4);
     }

@@ -91,9 +91,11 @@ public sealed class TextToVideoSamplerTests
         using var _ = no_grad();
         var frames = tensor(source.Pixels.ToArray()).reshape(2, 16, 12, 3).permute(0, 3, 1, 2).to(ScalarType.Float32).div(127.5).sub(1);
         var shown = sampler.Decode(model.Autoencoder.Encode(frames).permute(1, 0, 2, 3).unsqueeze(0), 8, "");
-        var made = sampler.Generate("a", "", Small with { Steps = 8, HeldFrames = 2 }, 1, source: source);
         int held = shown.Pixels.Length;
-        Assert.IsGreaterThan(40, SmallVideos.Psnr(shown, new VideoClip(made.Pixels.Span[..held], 2, 16, 12, 8)));
+        double Psnr(VideoClip made) => SmallVideos.Psnr(shown, new VideoClip(made.Pixels.Span[..held], 2, 16, 12, 8));
+        var (made, free) = (sampler.Generate("a", "", Small with { Steps = 8, HeldFrames = 2 }, 1, source: source), sampler.Generate("a", "", Small with { Steps = 8 }, 1));
+        Assert.IsGreaterThan(25, Psnr(made));                                             // but for the noise that the last step leaves
+        Assert.IsGreaterThan(Psnr(free), Psnr(made));
         Assert.IsFalse(made.Pixels.Span[held..].SequenceEqual(made.Pixels.Span[(held / 2)..held]));
     }
 

@@ -40,7 +40,7 @@ public sealed class WeightedTextTests
         var text = Tiny.Tokenizer().Encode(WeightedText.Parse($"({new string('a', 80)}:3)"));
         Assert.IsTrue(text.IsCut);
         Assert.AreEqual(80, text.TokenCount);
-        CollectionAssert.AreEqual(new float[] { 1, .. Enumerable.Repeat(3f, 75), 1 }, text.Weights);
+        CollectionAssert.AreEqual((float[])[1, .. Enumerable.Repeat(3f, 75), 1], text.Weights);
     }
 
     [TestMethod]

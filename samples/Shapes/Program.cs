@@ -1,20 +1,24 @@
 using Microsoft.ML.Mobius.Samples.Shapes;
 
 const string usage = """
-    Draws small clips with captions to fine-tune on, and prompts to evaluate with.
+    Draws small clips with captions to fine-tune on, and prompts to evaluate with; measures videos of such prompts.
 
       dotnet run --project samples/Shapes -- --out FOLDER [--count 600] [--seed 0]
       dotnet run --project samples/Shapes -- --prompts FILE [--prompt-count 48] [--seed 0]
+      dotnet run --project samples/Shapes -- --measure FILE [--joins 4]
 
       --out FOLDER        writes 0000.mp4, ... and captions.jsonl
       --count N           number of clips; default 600
       --prompts FILE      writes one prompt per line, half of them combinations that no clip shows
       --prompt-count N    number of prompts; default 48
+      --measure FILE      tells of the videos that FILE lists, which is what mobius generate --json printed: whether they show what their prompts
+                          say, whether they are loops, and whether their objects move on
+      --joins N           counts moving on across every N-th frame alone; default 1, every frame
       --seed N            default 0
     """;
 
-string? folder = null, prompts = null;
-int count = 600, promptCount = 48, seed = 0;
+string? folder = null, prompts = null, measured = null;
+int count = 600, promptCount = 48, seed = 0, joins = 1;
 try
 {
     for (int i = 0; i < args.Length; i += 2)
@@ -25,13 +29,15 @@ try
             case "--out": folder = value; break;
             case "--prompts": prompts = value; break;
             case "--count": count = Number(args[i], value, least: 1); break;
+            case "--measure": measured = value; break;
+            case "--joins": joins = Number(args[i], value, least: 1); break;
             case "--prompt-count": promptCount = Number(args[i], value, least: 1); break;
             case "--seed": seed = Number(args[i], value, least: 0); break;
             default: throw new ArgumentException($"'{args[i]}' is not an option.");
         }
     }
-    if (folder is null && prompts is null)
-        throw new ArgumentException("Give --out, --prompts or both.");
+    if (folder is null && prompts is null && measured is null)
+        throw new ArgumentException("Give --out, --prompts or --measure.");
 }
 catch (ArgumentException e)
 {
@@ -51,9 +57,11 @@ try
         ClipFolder.WriteLines(prompts, PromptSet.Choose(new Random(seed), promptCount).Select(c => c.Caption));
         Console.WriteLine($"{promptCount} prompts in {prompts}");
     }
+    if (measured is not null)
+        Console.WriteLine(MeasuredVideos.Read(measured).Report(joins));
     return 0;
 }
-catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidOperationException or AggregateException)
+catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidOperationException or InvalidDataException or AggregateException)
 {
     Console.Error.WriteLine((e is AggregateException several ? several.InnerExceptions[0] : e).Message);
     return 1;

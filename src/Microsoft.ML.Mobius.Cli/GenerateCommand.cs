@@ -41,6 +41,14 @@ internal static class GenerateCommand
         var rate = CommandOptions.Number("--frame-rate", "Frames per second (default: as trained)", 0.001, 1000);
         var width = CommandOptions.Whole("--width", "Width in pixels (default: as trained)", 1, 16384);
         var height = CommandOptions.Whole("--height", "Height in pixels (default: as trained)", 1, 16384);
+        var loop = new Option<bool>("--loop") { Description = "Make videos for a loop: the first frame goes on from the last" };
+        var window = CommandOptions.Whole("--frame-window", "Frames that the model sees at a time, for videos longer than trained (default: the model's)", least: 0);
+        var overlap = CommandOptions.Whole("--frame-overlap", "Frames that two windows share (default: half a window)", least: 1);
+        var source = CommandOptions.Path("--source", "FILE", "A video or image to start from; with --strength or --hold-frames");
+        var strength = CommandOptions.Number("--strength", "How much of the source is made anew (default: the model's)", 0, 1);
+        var held = CommandOptions.Whole("--hold-frames", "Frames of the source that the videos begin with (default: the model's)", least: 0);
+        var weights = new Option<bool>("--prompt-weights") { Description = "Read (word:1.2), (word) and [word] in prompts as weights" };
+        var rows = CommandOptions.Whole("--decode-rows", "Rows of a picture that are decoded at a time, to save memory (default: the model's)", least: 0);
         var format = CommandOptions.OneOf<OutputFormat>("--format", "What to write (default: mp4)");
         var upscale = CommandOptions.Whole("--upscale", "Make every pixel a square of this many (default: 1)", 1, 64);
         var sheet = new Option<bool>("--contact-sheet") { Description = $"Write {SheetFile}, too: a row per video (the first {RowsOnSheet}), a column per frame" };
@@ -50,10 +58,12 @@ internal static class GenerateCommand
         var command = new ExampleCommand("generate", "Generates videos from prompts.",
             "mobius generate --model out/model.zip --prompt \"a red circle growing\"",
             "mobius generate --model model.zip --prompts prompts.txt --out videos --format gif --contact-sheet",
-            "mobius generate --model folder --prompt \"a cat\" --videos-per-prompt 4 --sampler uni-pc --steps 12")
+            "mobius generate --model folder --prompt \"a cat\" --videos-per-prompt 4 --sampler uni-pc --steps 12",
+            "mobius generate --model model.zip --prompt \"a (red:1.3) circle\" --prompt-weights --loop --format webp",
+            "mobius generate --model model.zip --prompt \"a cat\" --source cat.png --hold-frames 1")
         {
-            model, prompt, prompts, output, seed, perPrompt, steps, guidance, rescale, negative, sampler, eta, frames, rate, width, height, format, upscale,
-            sheet, loras, gpu,
+            model, prompt, prompts, output, seed, perPrompt, steps, guidance, rescale, negative, sampler, eta, frames, rate, width, height, loop, window, overlap, source,
+            strength, held, weights, rows, format, upscale, sheet, loras, gpu,
         };
         command.Validators.Add(parsed =>
         {
@@ -67,7 +77,7 @@ internal static class GenerateCommand
             var kind = parsed.GetValue(format) ?? OutputFormat.Mp4;
             string[] texts = [.. parsed.GetValue(prompt) ?? [], .. parsed.GetValue(prompts) is { } file ? PromptsOf(file) : []];
             WritableFolder.Make(folder, "The output folder");
-            if (kind != OutputFormat.Frames)
+            if (kind != OutputFormat.Frames || parsed.GetValue(source) is not null)
                 VideoReader.CheckFfmpeg();
 
             var mlContext = terminal.Context(gpu: (int?)parsed.GetValue(gpu));
@@ -80,15 +90,21 @@ internal static class GenerateCommand
                 NegativePrompt = parsed.GetValue(negative) ?? own.NegativePrompt, Sampler = parsed.GetValue(sampler) ?? own.Sampler,
                 Eta = parsed.GetValue(eta) ?? own.Eta, FrameCount = (int?)parsed.GetValue(frames) ?? own.FrameCount,
                 FrameRate = parsed.GetValue(rate) ?? own.FrameRate, Width = (int?)parsed.GetValue(width) ?? own.Width,
-                Height = (int?)parsed.GetValue(height) ?? own.Height,
+                Height = (int?)parsed.GetValue(height) ?? own.Height, Loop = parsed.GetValue(loop) || own.Loop,
+                FrameWindow = (int?)parsed.GetValue(window) ?? own.FrameWindow,
+                FrameOverlap = (int?)parsed.GetValue(overlap) ?? (parsed.GetValue(window) is null ? own.FrameOverlap : null),
+                Strength = parsed.GetValue(strength) ?? own.Strength, HeldFrames = (int?)parsed.GetValue(held) ?? own.HeldFrames,
+                PromptWeights = parsed.GetValue(weights) || own.PromptWeights, DecodeRows = (int?)parsed.GetValue(rows) ?? own.DecodeRows,
             };
-            Run(opened.Video, texts, (int)(parsed.GetValue(perPrompt) ?? 1), folder, kind, (int)(parsed.GetValue(upscale) ?? 1), parsed.GetValue(sheet), terminal);
+            var start = parsed.GetValue(source) is { } clip ? SourceOf(clip, opened.Video.Generation, terminal.Token) : null;
+            Run(opened.Video, texts, start, (int)(parsed.GetValue(perPrompt) ?? 1), folder, kind, (int)(parsed.GetValue(upscale) ?? 1), parsed.GetValue(sheet), terminal);
         });
         return command;
     }
 
     private static void Run(
-        TextToVideoTransformer model, string[] prompts, int perPrompt, string folder, OutputFormat format, int upscale, bool sheet, Terminal terminal)
+        TextToVideoTransformer model, string[] prompts, GenerationStart? start, int perPrompt, string folder, OutputFormat format, int upscale, bool sheet,
+        Terminal terminal)
     {
         var names = new VideoFileNames();
         var (rows, made) = (new List<ContactSheetRow>(), new JsonArray());
@@ -104,13 +120,14 @@ internal static class GenerateCommand
                     try
                     {
                         var clip = model.Generate(prompt, how, at => meter(
-                            (made.Count + (double)at.Step / at.Steps) / count, $"video {made.Count + 1}/{count}  {prompt}"), terminal.Token);
+                            (made.Count + (double)at.Step / at.Steps) / count, $"video {made.Count + 1}/{count}  {prompt}"), terminal.Token, start);
                         string path = Write(Path.Combine(folder, names.Next(prompt, how.Seed)), clip, format, upscale, terminal.Token);
                         if (rows.Count < RowsOnSheet)
                             rows.Add(new ContactSheetRow(prompt, clip));
                         made.Add(new JsonObject
                         {
-                            ["path"] = path, ["prompt"] = prompt, ["seed"] = how.Seed, ["seconds"] = Math.Round((clock.Elapsed - began).TotalSeconds, 2),
+                            ["path"] = path, ["prompt"] = prompt, ["seed"] = how.Seed, ["frames"] = clip.FrameCount, ["width"] = clip.Width,
+                            ["height"] = clip.Height, ["frameRate"] = clip.FrameRate, ["seconds"] = Math.Round((clock.Elapsed - began).TotalSeconds, 2),
                         });
                     }
                     catch (OperationCanceledException e)
@@ -135,6 +152,17 @@ internal static class GenerateCommand
                 terminal.Say($"{result["contactSheet"]}");
         });
     }
+
+    /// <summary>As many frames of a file as the options ask for, at the size and rate of the videos.</summary>
+    private static GenerationStart SourceOf(string file, GenerationOptions how, CancellationToken token)
+        => new()
+        {
+            Source = VideoReader.Read(file, new VideoReadOptions
+            {
+                FrameCount = how.Strength < 1 ? how.FrameCount : Math.Max(1, how.HeldFrames), Height = how.Height, Width = how.Width, FrameRate = how.FrameRate,
+                ShortClip = ShortClip.Refuse,
+            }, token),
+        };
 
     private static string Write(string name, VideoClip clip, OutputFormat format, int upscale, CancellationToken token)
     {

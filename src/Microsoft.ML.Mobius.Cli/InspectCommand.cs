@@ -58,6 +58,8 @@ internal static class InspectCommand
                 ["frames"] = how.FrameCount, ["width"] = how.Width, ["height"] = how.Height, ["frameRate"] = how.FrameRate, ["steps"] = how.SamplingSteps,
                 ["sampler"] = how.Sampler is { } sampler ? $"{sampler}" : "the model's own", ["guidanceScale"] = how.GuidanceScale,
                 ["guidanceRescale"] = how.GuidanceRescale, ["eta"] = how.Eta, ["negativePrompt"] = how.NegativePrompt, ["seed"] = how.Seed,
+                ["loop"] = how.Loop, ["frameWindow"] = how.FrameWindow, ["frameOverlap"] = how.Settings.FrameOverlap, ["strength"] = how.Strength,
+                ["heldFrames"] = how.HeldFrames, ["promptWeights"] = how.PromptWeights, ["decodeRows"] = how.DecodeRows,
             },
             ["training"] = new JsonObject
             {

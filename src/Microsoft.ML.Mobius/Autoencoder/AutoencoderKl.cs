@@ -59,11 +59,16 @@ internal sealed class AutoencoderKl : nn.Module<Tensor, Tensor>
     }
 
     /// <param name="latents">[N, c, h, w], scaled by the scaling factor.</param>
+    /// <param name="rows">
+    /// Rows that the resnets, doublings and last layers compute at a time; 0 for all. It changes memory, and results by their rounding alone: each strip is given the rows
+    /// that its convolutions look at, and norms the statistics of the whole picture.
+    /// </param>
     /// <returns>Images, [N, 3, H, W], about [-1, 1] but not clamped.</returns>
-    public Tensor Decode(Tensor latents)
+    public Tensor Decode(Tensor latents, int rows = 0)
     {
         using var scope = NewDisposeScope();
-        return DecodeUnscaled(latents / _config.ScalingFactor).MoveToOuterDisposeScope();
+        var unscaled = latents / _config.ScalingFactor;
+        return (rows == 0 ? DecodeUnscaled(unscaled) : _decoder.InRows(_postQuantConv.call(unscaled), rows)).MoveToOuterDisposeScope();
     }
 
     /// <param name="latents">[N, c, h, w] as the posterior gives them.</param>

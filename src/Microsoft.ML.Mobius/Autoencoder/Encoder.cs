@@ -70,6 +70,16 @@ internal sealed class Decoder : nn.Module<Tensor, Tensor>
             h = level.call(h);
         return _convOut.call(nn.functional.silu(_normOut.call(h)));
     }
+
+    /// <summary>The same, but for rounding, with so many rows at a time.</summary>
+    public Tensor InRows(Tensor latents, int rows)
+    {
+        using var scope = NewDisposeScope();
+        var h = _midBlock.call(_convIn.call(latents));
+        foreach (var level in _upBlocks)
+            h = level.InRows(h, rows);
+        return RowStrips.Convolved(_normOut, _convOut, h, rows).MoveToOuterDisposeScope();
+    }
 }
 
 /// <summary>The resnets of one resolution, then a halving or a doubling where another level follows.</summary>
@@ -95,6 +105,20 @@ internal sealed class Level : nn.Module<Tensor, Tensor>
             x = resnet.call(x, null);
         x = _downsamplers?[0].call(x) ?? x;
         return _upsamplers?[0].call(x, null) ?? x;
+    }
+
+    /// <summary>A level of the decoder, with so many rows at a time; disposes what it is given.</summary>
+    public Tensor InRows(Tensor x, int rows)
+    {
+        Tensor Next(Tensor next)
+        {
+            x.Dispose();
+            return next;
+        }
+
+        foreach (var resnet in _resnets)
+            x = Next(resnet.InRows(x, rows));
+        return _upsamplers is null ? x : Next(_upsamplers[0].InRows(x, rows));
     }
 }
 

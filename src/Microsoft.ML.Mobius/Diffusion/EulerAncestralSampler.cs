@@ -15,6 +15,9 @@ internal sealed record EulerAncestralSampler : SigmaSampler
     protected override Tensor Begin(NoiseSchedule schedule, Tensor noise, int steps)
         => EulerSampler.Begin(noise, Grid(schedule, steps), Spacing);
 
+    protected override Tensor Noised(NoiseSchedule schedule, Tensor clean, Tensor noise, int steps, int i)
+        => clean + Grid(schedule, steps).Sigmas[i] * noise;
+
     protected override Func<Tensor, int, Tensor> Stepping(Denoiser denoise, NoiseSchedule schedule, int steps, Func<Tensor> draw)
     {
         var grid = Grid(schedule, steps);

@@ -153,6 +153,18 @@ internal sealed class NoiseSchedule
         return clipRange is { } range ? clean.clamp(-range, range) : clean;
     }
 
+    /// <summary>What the model would have to predict of z for the clean latents in it to be these: the inverse of <see cref="CleanOf"/>.</summary>
+    /// <param name="clean">z_0.</param>
+    /// <param name="z">α z_0 + σ ε, of the same shape.</param>
+    /// <param name="level">α and σ, not 0.</param>
+    /// <returns>ε, z_0 or the velocity, by prediction_type; belongs to the caller's scope.</returns>
+    public Tensor PredictionOf(Tensor clean, Tensor z, NoiseLevel level) => Config.PredictionType switch
+    {
+        Velocity => (level.Signal * z - clean) / level.Noise,
+        Sample => clean.alias(),
+        _ => (z - level.Signal * clean) / level.Noise,
+    };
+
     /// <summary>√ᾱ_t of every clip.</summary>
     private Tensor Signal(Tensor latents, IReadOnlyList<int> t) => PerClip(latents, t, Math.Sqrt);
 

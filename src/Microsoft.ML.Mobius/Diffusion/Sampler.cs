@@ -22,29 +22,39 @@ internal abstract record Sampler
     /// <param name="steps">n, 1 to T.</param>
     /// <param name="draw">Standard normal noise of the same shape, a new one with each call; only needed where a method adds noise.</param>
     /// <param name="afterStep">Called with the number of calls of the model done; may throw to stop.</param>
+    /// <param name="source">Latents to begin with, noised to the level of the first step taken, and how many are left out before it; null for noise alone.</param>
     /// <returns>z_0, of the same shape; belongs to the caller's scope.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps.</exception>
     public Tensor Sample(
-        Denoiser denoise, NoiseSchedule schedule, Tensor noise, int steps, Func<Tensor>? draw = null, Action<int>? afterStep = null)
+        Denoiser denoise, NoiseSchedule schedule, Tensor noise, int steps, Func<Tensor>? draw = null, Action<int>? afterStep = null,
+        (Tensor Clean, int Skipped)? source = null)
     {
         using var sampling = NewDisposeScope();
         int count = Timesteps(schedule, steps).Count;
         var step = Stepping(denoise, schedule, steps,
             draw ?? (() => throw new ArgumentNullException(nameof(draw), $"{GetType().Name} adds noise.")));
-        var z = Begin(schedule, noise, steps);
-        for (int i = 0; i < count; i++)
+        int first = source?.Skipped ?? 0;
+        var z = source is { } given ? Noised(schedule, given.Clean, noise, steps, first) : Begin(schedule, noise, steps);
+        for (int i = first; i < count; i++)
         {
             using var scope = NewDisposeScope();
             var next = step(z, i);
             z.Dispose();
             z = next.MoveToOuterDisposeScope();
-            afterStep?.Invoke(i + 1);
+            afterStep?.Invoke(i + 1 - first);
         }
         return z.MoveToOuterDisposeScope();
     }
 
     /// <summary>What the first step gets; a tensor of its own.</summary>
     protected virtual Tensor Begin(NoiseSchedule schedule, Tensor noise, int steps) => noise.alias();
+
+    /// <summary>What the i-th step gets where the latents are known (SDEdit, Meng et al. 2022, arXiv 2108.01073); a tensor of its own.</summary>
+    protected virtual Tensor Noised(NoiseSchedule schedule, Tensor clean, Tensor noise, int steps, int i)
+    {
+        var level = NoiseLevel.OfRatio(schedule.Sigma(Timesteps(schedule, steps)[i]));
+        return level.Signal * clean + level.Noise * noise;
+    }
 
     /// <summary>The method: from z to the next one by the i-th call of the model.</summary>
     protected abstract Func<Tensor, int, Tensor> Stepping(Denoiser denoise, NoiseSchedule schedule, int steps, Func<Tensor> draw);

@@ -1,3 +1,5 @@
+using static TorchSharp.torch;
+
 namespace Microsoft.ML.Mobius.Diffusion;
 
 /// <summary>How the noise levels of a <see cref="SigmaGrid"/> lie.</summary>
@@ -74,4 +76,10 @@ internal abstract record SigmaSampler : Sampler
     public abstract SigmaGrid Grid(NoiseSchedule schedule, int steps);
 
     public override IReadOnlyList<double> Timesteps(NoiseSchedule schedule, int steps) => Grid(schedule, steps).Times;
+
+    protected override Tensor Noised(NoiseSchedule schedule, Tensor clean, Tensor noise, int steps, int i)
+    {
+        var level = Grid(schedule, steps).Level(i);
+        return level.Signal * clean + level.Noise * noise;
+    }
 }

@@ -48,4 +48,8 @@ internal sealed class Upsampler : nn.Module<Tensor, long[]?, Tensor>
         size ??= [2 * x.shape[2], 2 * x.shape[3]];
         return _conv.call(nn.functional.interpolate(x, size: size, mode: InterpolationMode.Nearest));
     }
+
+    /// <summary>The double size, for so many rows of the result at a time and without gradients.</summary>
+    public Tensor InRows(Tensor x, int rows)
+        => RowStrips.Convolved(_conv, x, rows, scale: 2, part => nn.functional.interpolate(part, scale_factor: [2, 2], mode: InterpolationMode.Nearest));
 }

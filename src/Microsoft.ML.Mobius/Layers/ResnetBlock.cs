@@ -46,4 +46,14 @@ internal sealed class ResnetBlock : nn.Module<Tensor, Tensor?, Tensor>
         h = _conv2.call(nn.functional.silu(_norm2.call(h)));
         return ((_shortcut?.call(x) ?? x) + h).MoveToOuterDisposeScope();
     }
+
+    /// <summary>The same without a time, for so many rows at a time and without gradients: what is kept whole is x, the first half and the result.</summary>
+    public Tensor InRows(Tensor x, int rows)
+    {
+        using var scope = NewDisposeScope();
+        var half = RowStrips.Convolved(_norm1, _conv1, x, rows);
+        var h = RowStrips.Convolved(_norm2, _conv2, half, rows);
+        half.Dispose();
+        return h.add_(_shortcut?.call(x) ?? x).MoveToOuterDisposeScope();
+    }
 }

@@ -163,13 +163,31 @@ internal sealed class TextToVideoModel : IDisposable
     /// <summary>Token ids to text states.</summary>
     /// <param name="captions">B captions; over-long ones are cut.</param>
     /// <returns>[B, N, D]; belongs to the caller's scope.</returns>
-    public Tensor EncodeText(params IReadOnlyList<string> captions)
+    public Tensor EncodeText(params IReadOnlyList<string> captions) => EncodeText(captions, weighted: false);
+
+    /// <summary>Token ids to text states.</summary>
+    /// <param name="captions">B captions; over-long ones are cut.</param>
+    /// <param name="weighted">
+    /// Whether they are read with weights: each token's states are multiplied by its weight, and then all of a caption by one number that gives them the mean size, |state|, they
+    /// had. (Programs keep the mean itself; a last layer norm without biases makes that 0.)
+    /// </param>
+    /// <returns>[B, N, D]; belongs to the caller's scope.</returns>
+    public Tensor EncodeText(IReadOnlyList<string> captions, bool weighted)
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
-        var ids = stack(captions.Select(caption => tensor(Tokenizer.Encode(caption).Ids, device: Device)));
-        return TextEncoder.call(ids).MoveToOuterDisposeScope();
+        var tokens = captions.Select(caption => TokensOf(caption, weighted)).ToArray();
+        var states = TextEncoder.call(stack(tokens.Select(caption => tensor(caption.Ids, device: Device))));
+        if (tokens.SelectMany(caption => caption.Weights).All(weight => weight == 1))
+            return states.MoveToOuterDisposeScope();
+        var raised = states * stack(tokens.Select(caption => tensor(caption.Weights, device: Device))).unsqueeze(-1);
+        return (raised * (MeanSize(states) / MeanSize(raised))).MoveToOuterDisposeScope();
+
+        static Tensor MeanSize(Tensor states) => states.abs().mean([1, 2], keepdim: true);
     }
+
+    /// <summary>A caption as the text encoder reads it.</summary>
+    public TokenizedText TokensOf(string caption, bool weighted) => weighted ? Tokenizer.Encode(WeightedText.Parse(caption)) : Tokenizer.Encode(caption);
 
     /// <summary>Writes the model as named entries, weights in float32, each a forward-only stream.</summary>
     /// <exception cref="InvalidOperationException">A LoRA acts live: it is no part of the weights.</exception>

@@ -54,11 +54,64 @@ public sealed record GenerationOptions
     /// <summary>Together with the prompt decides a video's noise, in rows that bring no seed of their own; the default is 0.</summary>
     /// <remarks>
     /// The noise's seed is a hash (SHA-256) of this number and the prompt: the same prompt gives the same video in any row. Several videos of one
-    /// prompt are several rows, each with a seed of its own.
+    /// prompt are several rows, each with a seed of its own; or see <see cref="TextToVideoTransformer.GenerateSeveral"/>.
     /// </remarks>
     public long Seed { get; init; }
 
-    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, GuidanceRescale, Sampler, Eta);
+    /// <summary>Whether the video is to be shown in a loop: its first frame then goes on from its last. The default is false.</summary>
+    /// <remarks>
+    /// The model sees the frames rolled by one more with every step, so that none of them is the first (latent shift, arXiv 2502.20307); it takes no longer. What only ever
+    /// moves one way in the clips that the model learnt from cannot do so in a loop: it stays about where it is, or jumps.
+    /// </remarks>
+    public bool Loop { get; init; }
+
+    /// <summary>Frames that the model sees at a time, at least 2, or 0, the default, for all. For videos longer than those it was trained on: their length.</summary>
+    /// <remarks>
+    /// The windows overlap, and what is predicted of a frame in several of them is averaged (MultiDiffusion, arXiv 2302.08113, over time): memory is that of one
+    /// window however long the video; time is that of all windows, twice that of the video at the usual overlap.
+    /// </remarks>
+    public int FrameWindow { get; init; }
+
+    /// <summary>Frames that a window shares with the one before, 1..FrameWindow - 1; the default is null: half of <see cref="FrameWindow"/>.</summary>
+    public int? FrameOverlap { get; init; }
+
+    /// <summary>
+    /// How much of a source (<see cref="GenerationStart.Source"/>, or the source column) is made anew, above 0 and up to 1: the share of the steps that are taken from the
+    /// source with noise on (SDEdit, arXiv 2108.01073). The default is 1: all of it, from noise alone. Not with <see cref="SamplerKind.Pndm"/>.
+    /// </summary>
+    public double Strength { get; init; } = 1;
+
+    /// <summary>
+    /// Frames of the source that the video begins with, 0..FrameCount - 1; the default is 0. 1 with an image as the source gives the first frame, more continue a clip.
+    /// </summary>
+    /// <remarks>
+    /// At every step these frames are the source's with that step's noise (the replacement method, arXiv 2204.03458, section 3.1). It needs no training, and it is not as good as
+    /// a model trained to be given a frame: the first steps, which decide where things are, see next to nothing of the source through the noise. What the prompt says
+    /// should be what the source shows.
+    /// </remarks>
+    public int HeldFrames { get; init; }
+
+    /// <summary>Whether prompts, negative ones too, are read with weights; the default is false: brackets are text like any other.</summary>
+    /// <remarks>
+    /// (word) counts 1.1 times as much, [word] a 1.1th, (word:1.3) 1.3 times; within each other they multiply; \( \) \[ \] \\ are the characters themselves. The text
+    /// encoder's state of a token is multiplied by its weight, and then all states of the prompt by one number, so that their mean size stays.
+    /// </remarks>
+    public bool PromptWeights { get; init; }
+
+    /// <summary>
+    /// Rows of a picture that a layer of the autoencoder computes at a time when it decodes, or 0, the default, for all: less memory for large pictures, about the same time.
+    /// There are no seams: results differ by rounding alone.
+    /// </summary>
+    public int DecodeRows { get; init; }
+
+    /// <summary>Whether there must be a source to generate so.</summary>
+    internal bool NeedsSource => Strength < 1 || HeldFrames > 0;
+
+    internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, GuidanceRescale, Sampler, Eta)
+    {
+        Loop = Loop, FrameWindow = FrameWindow, FrameOverlap = FrameOverlap ?? FrameWindow / 2, Strength = Strength, HeldFrames = HeldFrames,
+        PromptWeights = PromptWeights, DecodeRows = DecodeRows,
+    };
 
     /// <summary>
     /// The first eight bytes, little-endian, of SHA-256 over the seed (eight bytes, little-endian) and the prompt in UTF-8.
@@ -98,6 +151,17 @@ public sealed record GenerationOptions
             yield return Invariant($"GuidanceRescale is {GuidanceRescale}; 0 to 1 are possible.");
         if (!(Eta is >= 0 and <= 1))
             yield return Invariant($"Eta is {Eta}; 0 to 1 are possible.");
+        if (FrameWindow < 0 || FrameWindow == 1)
+            yield return $"FrameWindow is {FrameWindow}; 0 and at least 2 are possible.";
+        else if (FrameOverlap is { } overlap && (overlap < 1 || overlap >= FrameWindow))
+            yield return FrameWindow == 0 ? $"FrameOverlap is {overlap}, but there are no windows: FrameWindow is 0."
+                : $"FrameOverlap is {overlap}; 1 to {FrameWindow - 1} are possible, for FrameWindow is {FrameWindow}.";
+        if (!(Strength is > 0 and <= 1))
+            yield return Invariant($"Strength is {Strength}; above 0 to 1 is possible.");
+        if (HeldFrames < 0 || (HeldFrames > 0 && HeldFrames >= FrameCount))
+            yield return $"HeldFrames is {HeldFrames}; 0 to {Math.Max(0, FrameCount - 1)} are possible, for FrameCount is {FrameCount}.";
+        if (DecodeRows < 0)
+            yield return $"DecodeRows is {DecodeRows}; at least 0 is needed.";
         if (NegativePrompt is null)
             yield return "NegativePrompt is null; use the empty text for none.";
     }

@@ -42,6 +42,13 @@ public sealed partial class TextToVideoTrainer
         /// </summary>
         public string? SeedColumnName { get; set; }
 
+        /// <summary>
+        /// Name of a video column of sources, for generating: what becomes of them is said by <see cref="GenerationOptions.Strength"/> and
+        /// <see cref="GenerationOptions.HeldFrames"/>, and as long as neither asks for one it is not read. The default is null: none. A column that is named must be there when
+        /// fitting, too.
+        /// </summary>
+        public string? SourceColumnName { get; set; }
+
         /// <summary>What generated videos are led away from; the default is the empty text, plain guidance.</summary>
         public string NegativePrompt { get; set; } = "";
 
@@ -554,6 +561,7 @@ public sealed partial class TextToVideoTrainer
                 (nameof(ClipColumnName), Steps > 0 ? ClipColumnName : "not read"),
                 (nameof(NegativePromptColumnName), NegativePromptColumnName ?? "none"),
                 (nameof(SeedColumnName), SeedColumnName ?? "none"),
+                (nameof(SourceColumnName), SourceColumnName ?? "none"),
             })
                 if (string.IsNullOrWhiteSpace(name))
                     yield return $"{option} is empty.";

@@ -115,7 +115,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
                 $"{_options.Layout}: {model.ParameterCount:N0} parameters, {Trained(model)}, on {device}."));
             var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, channel);
             return new TextToVideoTransformer(_host, model, history, _options.Generation(seed),
-                _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName);
+                _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName, _options.SourceColumnName);
         }
         catch (Exception e)
         {
@@ -200,6 +200,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             Check(inputSchema, negativePrompts, "negative prompt", "Text", type => type is TextDataViewType);
         if (_options.SeedColumnName is { } seeds)
             Check(inputSchema, seeds, "seed", "Int64", type => type == NumberDataViewType.Int64);
+        if (_options.SourceColumnName is { } sources)
+            Check(inputSchema, sources, "source", "Video", type => type is VideoDataViewType);
 
         var columns = inputSchema.ToDictionary(column => column.Name);
         columns[_options.OutputColumnName] = new SchemaShape.Column(_options.OutputColumnName, SchemaShape.Column.VectorKind.Scalar,

@@ -9,16 +9,17 @@ namespace Microsoft.ML.Mobius;
 
 public sealed partial class TextToVideoTransformer
 {
-    // strings: input and output column; string or null: negative prompt column, seed column; generation: int frames, height, width,
+    // strings: input and output column; string or null: negative prompt column, seed column, from 1.5 on source column; generation: int frames, height, width,
     // double frames/s, int steps, double guidance, string negative prompt, long seed, from 1.2 on int sampler or -1 and double guidance
-    // rescale, from 1.3 on double eta; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes, from
+    // rescale, from 1.3 on double eta, from 1.5 on bool loop, int frame window, int frame overlap or -1, double strength, int held frames, bool prompt weights, int
+    // decode rows; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes, from
     // 1.4 on int curves of held-out loss by noise and as many of them. Beside it the model's own entries, stored.
-    private const uint WithSampler = 0x00010002, WithEta = 0x00010003, WithLossByNoise = 0x00010004;
+    private const uint WithSampler = 0x00010002, WithEta = 0x00010003, WithLossByNoise = 0x00010004, WithSource = 0x00010005;
 
     private static VersionInfo GetVersionInfo() => new(
         modelSignature: "MBIUST2V",
-        verWrittenCur: WithLossByNoise,
-        verReadableCur: WithLossByNoise,
+        verWrittenCur: WithSource,
+        verReadableCur: WithSource,
         verWeCanReadBack: 0x00010001,
         loaderSignature: LoaderSignature,
         loaderAssemblyName: typeof(TextToVideoTransformer).Assembly.FullName);
@@ -55,11 +56,12 @@ public sealed partial class TextToVideoTransformer
         {
             string input = ctx.LoadNonEmptyString(), output = ctx.LoadNonEmptyString();
             string? negativePrompts = ctx.LoadStringOrNull(), seeds = ctx.LoadStringOrNull();
+            string? sources = ctx.Header.ModelVerWritten >= WithSource ? ctx.LoadStringOrNull() : null;
             var generation = ReadGeneration(ctx);
             var history = ReadHistory(ctx);
             model = TextToVideoModel.Load((name, read) => ReadEntry(host, ctx, lastEntry = name, read));
             host.CheckDecode(!generation.Problems(model.Factor).Any(), "Its options are out of their range.");
-            return new TextToVideoTransformer(host, model, history, generation, input, output, negativePrompts, seeds);
+            return new TextToVideoTransformer(host, model, history, generation, input, output, negativePrompts, seeds, sources);
         }
         catch (Exception e) when (e is not (OutOfMemoryException or OperationCanceledException))
         {
@@ -93,6 +95,7 @@ public sealed partial class TextToVideoTransformer
             ctx.SaveNonEmptyString(OutputColumnName);
             ctx.SaveStringOrNull(NegativePromptColumnName);
             ctx.SaveStringOrNull(SeedColumnName);
+            ctx.SaveStringOrNull(SourceColumnName);
             WriteGeneration(ctx, Generation);
             WriteHistory(ctx.Writer, History);
             _model.Save(ctx.SaveStored);
@@ -112,9 +115,32 @@ public sealed partial class TextToVideoTransformer
         ctx.Writer.Write((int?)generation.Sampler ?? -1);
         ctx.Writer.Write(generation.GuidanceRescale);
         ctx.Writer.Write(generation.Eta);
+        ctx.Writer.Write(generation.Loop);
+        ctx.Writer.Write(generation.FrameWindow);
+        ctx.Writer.Write(generation.FrameOverlap ?? -1);
+        ctx.Writer.Write(generation.Strength);
+        ctx.Writer.Write(generation.HeldFrames);
+        ctx.Writer.Write(generation.PromptWeights);
+        ctx.Writer.Write(generation.DecodeRows);
     }
 
-    private static GenerationOptions ReadGeneration(ModelLoadContext ctx) => new()
+    private static GenerationOptions ReadGeneration(ModelLoadContext ctx)
+    {
+        var generation = ReadFirstOptions(ctx);
+        return ctx.Header.ModelVerWritten < WithSource ? generation : generation with
+        {
+            Loop = ctx.Reader.ReadBoolean(),
+            FrameWindow = ctx.Reader.ReadInt32(),
+            FrameOverlap = ctx.Reader.ReadInt32() is >= 0 and var overlap ? overlap : null,
+            Strength = ctx.Reader.ReadDouble(),
+            HeldFrames = ctx.Reader.ReadInt32(),
+            PromptWeights = ctx.Reader.ReadBoolean(),
+            DecodeRows = ctx.Reader.ReadInt32(),
+        };
+    }
+
+    // All of them until 1.4.
+    private static GenerationOptions ReadFirstOptions(ModelLoadContext ctx) => new()
     {
         FrameCount = ctx.Reader.ReadInt32(),
         Height = ctx.Reader.ReadInt32(),

@@ -13,6 +13,7 @@ public sealed partial class TextToVideoTransformer
         private readonly DataViewSchema.Column _prompt;
         private readonly DataViewSchema.Column? _negativePrompt;
         private readonly DataViewSchema.Column? _seed;
+        private readonly DataViewSchema.Column? _source;
 
         public Mapper(TextToVideoTransformer parent, DataViewSchema schema)
             : base(parent.Host.Register(nameof(Mapper)), schema, parent)
@@ -23,6 +24,13 @@ public sealed partial class TextToVideoTransformer
             _negativePrompt = parent.NegativePromptColumnName is { } negativePrompts
                 ? Find(schema, negativePrompts, "negative prompt", TextDataViewType.Instance) : null;
             _seed = parent.SeedColumnName is { } seeds ? Find(schema, seeds, "seed", NumberDataViewType.Int64) : null;
+            if (!_generation.NeedsSource)
+                return;
+            string sources = parent.SourceColumnName ?? throw Host.ExceptUserArg(nameof(Generation), FormattableString.Invariant(
+                $"Strength is {_generation.Strength} and HeldFrames {_generation.HeldFrames}, but the model was fitted without a source column."));
+            var column = schema.GetColumnOrNull(sources) ?? throw Host.ExceptSchemaMismatch(nameof(schema), "source", sources);
+            _source = column.Type is VideoDataViewType ? column
+                : throw Host.ExceptSchemaMismatch(nameof(schema), "source", sources, "Video", column.Type.ToString()!);
         }
 
         protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore()
@@ -34,18 +42,20 @@ public sealed partial class TextToVideoTransformer
             var getPrompt = Text(input, _prompt);
             var getNegativePrompt = _negativePrompt is { } negativePrompts ? Text(input, negativePrompts) : () => _generation.NegativePrompt;
             var getSeed = Seed(input);
+            var getSource = _source is { } sources ? Source(input, sources) : null;
             // A value may be asked for several times per row. What decides it decides whether it is the same one, too.
-            (string, string, long)? made = null;
+            (string, string, long, VideoClip?)? made = null;
             VideoClip? clip = null;
             ValueGetter<VideoClip?> getter = (ref VideoClip? value) =>
             {
                 string prompt = getPrompt(), negativePrompt = getNegativePrompt();
                 long seed = getSeed?.Invoke() ?? _generation.SeedOf(prompt);
-                if (made != (prompt, negativePrompt, seed))
+                var source = getSource?.Invoke();
+                if (made != (prompt, negativePrompt, seed, source))
                 {
                     WarnIfCut(prompt, input.Position);
-                    clip = _parent.Generate(prompt, negativePrompt, _generation, seed);
-                    made = (prompt, negativePrompt, seed);
+                    clip = _parent.Generate(prompt, negativePrompt, _generation, seed, start: source is null ? null : new() { Source = source });
+                    made = (prompt, negativePrompt, seed, source);
                 }
                 value = clip;
             };
@@ -53,7 +63,7 @@ public sealed partial class TextToVideoTransformer
         }
 
         private protected override Func<int, bool> GetDependenciesCore(Func<int, bool> activeOutput)
-            => column => activeOutput(0) && (column == _prompt.Index || column == _negativePrompt?.Index || column == _seed?.Index);
+            => column => activeOutput(0) && (column == _prompt.Index || column == _negativePrompt?.Index || column == _seed?.Index || column == _source?.Index);
 
         private protected override void SaveModel(ModelSaveContext ctx) => _parent.SaveModel(ctx);
 
@@ -75,6 +85,17 @@ public sealed partial class TextToVideoTransformer
             };
         }
 
+        private static Func<VideoClip> Source(DataViewRow row, DataViewSchema.Column column)
+        {
+            var get = row.GetGetter<VideoClip?>(column);
+            VideoClip? clip = null;
+            return () =>
+            {
+                get(ref clip);
+                return clip ?? throw new InvalidDataException($"Row {row.Position}: there is no clip in column '{column.Name}'.");
+            };
+        }
+
         private Func<long>? Seed(DataViewRow row)
         {
             if (_seed is not { } column)
@@ -91,7 +112,7 @@ public sealed partial class TextToVideoTransformer
         private void WarnIfCut(string prompt, long row)
         {
             var tokenizer = _parent._model.Tokenizer;
-            var tokens = tokenizer.Encode(prompt);
+            var tokens = _parent._model.TokensOf(prompt, _generation.PromptWeights);
             if (!tokens.IsCut)
                 return;
             using var channel = Host.Start("Generating");

@@ -34,12 +34,12 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
 
     /// <summary>Takes over the model, but not if this throws.</summary>
     internal TextToVideoTransformer(IHostEnvironment env, TextToVideoModel model, TrainingHistory history, GenerationOptions generation,
-        string inputColumnName, string outputColumnName, string? negativePromptColumnName, string? seedColumnName)
+        string inputColumnName, string outputColumnName, string? negativePromptColumnName, string? seedColumnName, string? sourceColumnName)
         : base(Contracts.CheckRef(env, nameof(env)).Register(nameof(TextToVideoTransformer)))
     {
         (_model, _generation, History) = (model, generation, history);
         (InputColumnName, OutputColumnName) = (inputColumnName, outputColumnName);
-        (NegativePromptColumnName, SeedColumnName) = (negativePromptColumnName, seedColumnName);
+        (NegativePromptColumnName, SeedColumnName, SourceColumnName) = (negativePromptColumnName, seedColumnName, sourceColumnName);
         (ParameterCount, TrainedParameterCount) = (model.ParameterCount, model.TrainedParameterCount);
     }
 
@@ -54,6 +54,9 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
 
     /// <summary>Name of the Int64 column of seeds, or null if seeds come from <see cref="Generation"/> and the prompts.</summary>
     public string? SeedColumnName { get; }
+
+    /// <summary>Name of the video column of sources, of which <see cref="Generation"/> says what becomes of them, or null if there is none.</summary>
+    public string? SourceColumnName { get; }
 
     /// <summary>How temporal layers join the spatial ones.</summary>
     public UNetLayout Layout => _model.UNet.Config.Layout;
@@ -177,18 +180,41 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
     /// <param name="options">How; the default is null: as <see cref="Generation"/> says. Several videos of one prompt differ by their Seed.</param>
     /// <param name="progress">Called after every step, in the calling thread; can make previews. The default is null.</param>
     /// <param name="token">Stops between two steps; the default never does.</param>
+    /// <param name="start">A source or noise that is given; the default is null: the noise of the seed.</param>
     /// <returns>A clip of the length and size that the options say.</returns>
-    /// <exception cref="ArgumentException">Options are out of their range; the message names all of them.</exception>
+    /// <exception cref="ArgumentException">
+    /// Options are out of their range; the message names all of them. Or the source or the noise is missing, not asked for, or of another size than the options say.
+    /// </exception>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled, or the MLContext.</exception>
     /// <exception cref="ObjectDisposedException">The transformer was disposed.</exception>
-    public VideoClip Generate(
-        string prompt, GenerationOptions? options = null, Action<SamplingProgress>? progress = null, CancellationToken token = default)
+    public VideoClip Generate(string prompt, GenerationOptions? options = null, Action<SamplingProgress>? progress = null, CancellationToken token = default,
+        GenerationStart? start = null)
     {
         ArgumentNullException.ThrowIfNull(prompt);
         options ??= Generation;
         Check(options);
-        return Generate(prompt, options.NegativePrompt, options, options.SeedOf(prompt), progress, token);
+        return Generate(prompt, options.NegativePrompt, options, options.SeedOf(prompt), progress, token, start);
+    }
+
+    /// <summary>Generates several videos of one prompt, of one Seed after the other, each when it is asked for.</summary>
+    /// <param name="prompt">What to show; an empty text leaves it to the model.</param>
+    /// <param name="count">How many, at least 0.</param>
+    /// <param name="options">How, with the Seed of the first; the default is null: as <see cref="Generation"/> says.</param>
+    /// <param name="token">Stops between two steps; the default never does.</param>
+    /// <param name="start">A source that all of them have; its noise must be empty, for they would be the same. The default is null.</param>
+    /// <returns>The videos, each that which <see cref="Generate(string, GenerationOptions, Action{SamplingProgress}, CancellationToken, GenerationStart)"/> gives.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="count"/> is below 0.</exception>
+    /// <exception cref="ArgumentException">Noise is given. What Generate refuses is refused as it refuses it, when the first video is asked for.</exception>
+    public IEnumerable<VideoClip> GenerateSeveral(
+        string prompt, int count, GenerationOptions? options = null, CancellationToken token = default, GenerationStart? start = null)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        ArgumentOutOfRangeException.ThrowIfNegative(count);
+        if (start?.Noise.IsEmpty == false)
+            throw new ArgumentException("With the noise given all videos would be the same.", nameof(start));
+        var how = options ?? Generation;
+        return Enumerable.Range(0, count).Select(i => Generate(prompt, how with { Seed = how.Seed + i }, progress: null, token, start));
     }
 
     /// <summary>Writes the model as a folder that <see cref="TextToVideoTrainer.Options.ModelPath"/> opens again.</summary>
@@ -224,25 +250,45 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
     }
 
     private VideoClip Generate(string prompt, string negativePrompt, GenerationOptions how, long seed,
-        Action<SamplingProgress>? progress = null, CancellationToken token = default)
+        Action<SamplingProgress>? progress = null, CancellationToken token = default, GenerationStart? start = null)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             Host.CheckAlive();
-            return new TextToVideoSampler(_model).Generate(prompt, negativePrompt, how.Settings, seed, at =>
+            var sampler = new TextToVideoSampler(_model);
+            if (Problem(how, start?.Source) is { } problem)
+                throw new ArgumentException(problem, nameof(start));
+            long[] shape = sampler.NoiseShape(how.Settings);
+            if (start is { Noise: { IsEmpty: false } noise } && noise.Length != shape.Aggregate((a, b) => a * b))
+                throw new ArgumentException($"The noise has {noise.Length} numbers; expected are those of [{string.Join(", ", shape[1..])}].", nameof(start));
+            return sampler.Generate(prompt, negativePrompt, how.Settings, seed, at =>
             {
                 Host.CheckAlive();
                 progress?.Invoke(at);
-            }, token);
+            }, token, start?.Source, start?.Noise ?? default);
         }
+    }
+
+    /// <summary>Why a source does not go with the options; null if it does.</summary>
+    private static string? Problem(GenerationOptions how, VideoClip? source)
+    {
+        string asked = FormattableString.Invariant($"Strength is {how.Strength} and HeldFrames {how.HeldFrames}");
+        if (source is null)
+            return how.NeedsSource ? $"There is no source, but {asked}." : null;
+        if (!how.NeedsSource)
+            return $"The source would be of no use: {asked}.";
+        int needed = how.Strength < 1 ? how.FrameCount : how.HeldFrames;
+        return source.FrameCount < needed || (source.Height, source.Width) != (how.Height, how.Width)
+            ? $"The source is {source}; expected are {needed} frames or more of {how.Width}x{how.Height}, for {asked}." : null;
     }
 
     /// <exception cref="ArgumentException">The options cannot be used; the message names all that is wrong.</exception>
     private void Check(GenerationOptions options)
     {
         string[] problems = [.. options.Problems(_model.Factor)];
-        if (problems.Length == 0 && SamplerChoice.Problem(options.Sampler, _model.Schedule, options.SamplingSteps, options.Eta) is { } problem)
+        if (problems.Length == 0 && SamplerChoice.Problem(
+            options.Sampler, _model.Schedule, options.SamplingSteps, options.Eta, options.Strength) is { } problem)
             problems = [problem];
         if (problems.Length > 0)
             throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(options));

@@ -41,12 +41,15 @@ internal static class SamplerChoice
     /// <param name="schedule">Of the model.</param>
     /// <param name="steps">Denoising steps.</param>
     /// <param name="eta">DDIM's η.</param>
-    public static string? Problem(SamplerKind? kind, NoiseSchedule schedule, int steps, double eta = 0)
+    /// <param name="strength">Below 1 where the first steps are left out.</param>
+    public static string? Problem(SamplerKind? kind, NoiseSchedule schedule, int steps, double eta = 0, double strength = 1)
     {
         try
         {
-            _ = Of(kind, schedule.Config, eta).Timesteps(schedule, steps);
-            return null;
+            var sampler = Of(kind, schedule.Config, eta);
+            _ = sampler.Timesteps(schedule, steps);
+            return sampler is PndmSampler && strength < 1 ? FormattableString.Invariant(
+                $"Strength is {strength}, but {SamplerKind.Pndm} cannot leave out its first steps, which begin its method; all other samplers can.") : null;
         }
         catch (Exception e) when (e is NotSupportedException or InvalidDataException or ArgumentOutOfRangeException)
         {

@@ -19,7 +19,29 @@ namespace Microsoft.ML.Mobius.Sampling;
 /// <param name="Eta">DDIM's η, 0 to 1.</param>
 internal sealed record SamplingSettings(
     int FrameCount, int Height, int Width, double FrameRate, int Steps, double GuidanceScale, double GuidanceRescale = 0,
-    SamplerKind? Sampler = null, double Eta = 0);
+    SamplerKind? Sampler = null, double Eta = 0)
+{
+    /// <summary>Whether the first frame follows the last.</summary>
+    public bool Loop { get; init; }
+
+    /// <summary>Frames that the model sees at a time; 0 for all.</summary>
+    public int FrameWindow { get; init; }
+
+    /// <summary>Frames that a window shares with the one before, 0 to <see cref="FrameWindow"/> - 1.</summary>
+    public int FrameOverlap { get; init; }
+
+    /// <summary>Share of the steps that are taken from a source on, above 0; 1 begins with noise alone.</summary>
+    public double Strength { get; init; } = 1;
+
+    /// <summary>First frames of a source that stay.</summary>
+    public int HeldFrames { get; init; }
+
+    /// <summary>Whether prompts are read with weights.</summary>
+    public bool PromptWeights { get; init; }
+
+    /// <summary>Rows that a layer of the autoencoder computes at a time; 0 for all.</summary>
+    public int DecodeRows { get; init; }
+}
 
 /// <summary>From a caption to pixels: encode the text, start from noise, denoise step by step, decode the frames.</summary>
 internal sealed class TextToVideoSampler(TextToVideoModel model)
@@ -30,18 +52,26 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     /// <param name="seed">Same seed, same video, on every device up to its rounding: the noise is drawn on the CPU.</param>
     /// <param name="progress">Called after every step.</param>
     /// <param name="token">Stops between two steps.</param>
+    /// <param name="source">Of the video's size: what it is made of anew, or its first frames; null where the settings ask for none.</param>
+    /// <param name="given">The first noise instead of the seed's, [1, c, F, h, w]; empty for the seed's.</param>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
     /// <exception cref="NotSupportedException">The model's scheduler_config.json asks the method for something that it cannot do.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps with this model.</exception>
-    public VideoClip Generate(
-        string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<SamplingProgress>? progress = null, CancellationToken token = default)
+    public VideoClip Generate(string prompt, string negativePrompt, SamplingSettings settings, long seed, Action<SamplingProgress>? progress = null,
+        CancellationToken token = default, VideoClip? source = null, ReadOnlyMemory<float> given = default)
     {
         using var generator = new Generator((ulong)seed, CPU);
         using var scope = NewDisposeScope();
-        var noise = model.Schedule.Prior(
-            [1, model.UNet.Config.InChannels, settings.FrameCount, settings.Height / model.Factor, settings.Width / model.Factor], generator);
-        return Generate(prompt, negativePrompt, settings, noise, generator, progress, token);
+        long[] shape = NoiseShape(settings);
+        var noise = model.Schedule.Prior(shape, generator);
+        if (!given.IsEmpty)
+            noise = tensor(given.ToArray()).reshape(shape);
+        return Generate(prompt, negativePrompt, settings, noise, generator, progress, token, source);
     }
+
+    /// <summary>[1, c, F, h, w].</summary>
+    public long[] NoiseShape(SamplingSettings settings)
+        => [1, model.UNet.Config.InChannels, settings.FrameCount, settings.Height / model.Factor, settings.Width / model.Factor];
 
     /// <summary>The same, from noise that is given.</summary>
     /// <param name="prompt">What to show; "" for no condition.</param>
@@ -51,20 +81,30 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
     /// <param name="generator">Of the CPU, for the noise that some methods add; null where the method adds none.</param>
     /// <param name="progress">Called after every step.</param>
     /// <param name="token">Stops between two steps.</param>
+    /// <param name="source">Of the video's size; null where the settings ask for none.</param>
     /// <exception cref="InvalidDataException">The model gave a value that is not finite.</exception>
     /// <exception cref="NotSupportedException">The model's scheduler_config.json asks the method for something that it cannot do.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The method cannot take so many steps with this model.</exception>
     public VideoClip Generate(
         string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator = null, Action<SamplingProgress>? progress = null,
-        CancellationToken token = default)
+        CancellationToken token = default, VideoClip? source = null)
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
 
-        var text = model.EncodeText(negativePrompt, prompt);                              // [2, N, D]
-        var denoise = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale, settings.GuidanceRescale);
+        var text = model.EncodeText([negativePrompt, prompt], settings.PromptWeights);    // [2, N, D]
+        var guided = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale, settings.GuidanceRescale);
+        var denoise = FrameWindows.Over(guided, (int)noise.shape[2], settings.FrameWindow, settings.FrameOverlap, settings.Loop);
+        if (settings.HeldFrames > 0)
+            denoise = HeldFrames.Holding(denoise, model.Schedule, Encode(source!, settings.HeldFrames));
         var sampler = SamplerChoice.Of(settings.Sampler, model.Schedule.Config, settings.Eta);
         int calls = sampler.Timesteps(model.Schedule, settings.Steps).Count;
+        (Tensor, int)? start = null;
+        if (settings.Strength < 1)
+        {
+            int taken = Math.Max(1, (int)Math.Round(settings.Strength * calls));
+            (start, calls) = ((Encode(source!, settings.FrameCount), calls - taken), taken);
+        }
         Func<Tensor>? draw = generator is null ? null : () => model.Schedule.Prior(noise.shape, generator).to(model.Device);
         Tensor? clean = null;
 
@@ -80,15 +120,17 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
             return prediction;
         }
 
+        VideoClip Decoded(Tensor latents) => Decode(latents, settings.FrameRate, prompt, settings.DecodeRows);
+
         var latents = sampler.Sample(Watched, model.Schedule, noise.to(model.Device), settings.Steps, draw, done =>
         {
             if (progress is null)
                 return;
-            var report = new SamplingProgress(done, calls, () => Decode(clean!, settings.FrameRate, prompt));
+            var report = new SamplingProgress(done, calls, () => Decoded(clean!));
             progress(report);
             report.End();
-        });
-        return Decode(latents, settings.FrameRate, prompt);
+        }, start);
+        return Decoded(latents);
     }
 
     private Tensor Predict(Tensor z, double t, Tensor text)
@@ -110,9 +152,31 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
             return cat([negative, positive], 0);
     }
 
+    /// <summary>The first frames of a clip -> the means of their latents, [1, c, frames, h, w]; frame by frame.</summary>
+    /// <exception cref="InvalidDataException">They are not finite.</exception>
+    private Tensor Encode(VideoClip clip, int frames)
+    {
+        using var scope = NewDisposeScope();
+        var latents = stack([.. Enumerable.Range(0, frames).Select(f => Encode(clip, clip.Frame(f)))], 2);
+        return latents.isfinite().all().item<bool>() ? latents.MoveToOuterDisposeScope()
+            : throw new InvalidDataException($"The autoencoder makes latents that are not finite of {clip}{(clip.Source is { } file ? $" of '{file}'" : "")}.");
+    }
+
+    private Tensor Encode(VideoClip clip, ReadOnlySpan<byte> frame)
+    {
+        using var scope = NewDisposeScope();
+        var image = tensor(frame.ToArray(), device: model.Device).reshape(1, clip.Height, clip.Width, 3).permute(0, 3, 1, 2)
+            .to(ScalarType.Float32).div(127.5).sub(1).contiguous();                       // [1, 3, H, W]
+        return model.Autoencoder.Encode(image).MoveToOuterDisposeScope();
+    }
+
     /// <summary>[1, c, F, h, w] -> a clip; frame by frame, so that one frame's activations are the peak.</summary>
+    /// <param name="latents">z_0.</param>
+    /// <param name="frameRate">Of the clip.</param>
+    /// <param name="prompt">For messages.</param>
+    /// <param name="rows">Rows that a layer computes at a time; 0 for all.</param>
     /// <exception cref="InvalidDataException">It is not finite.</exception>
-    public VideoClip Decode(Tensor latents, double frameRate, string prompt)
+    public VideoClip Decode(Tensor latents, double frameRate, string prompt, int rows = 0)
     {
         using var _ = no_grad();
         int frames = (int)latents.shape[2];
@@ -121,7 +185,7 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         for (int f = 0; f < frames; f++)
         {
             using var scope = NewDisposeScope();
-            var image = model.Autoencoder.Decode(latents[.., .., f]);                     // [1, 3, H, W]
+            var image = model.Autoencoder.Decode(latents[.., .., f], rows);               // [1, 3, H, W]
             if (!image.isfinite().all().item<bool>())
                 throw new InvalidDataException($"Frame {f} of the video for '{prompt}' has values that are not finite: the model's weights are damaged.");
             var bytes = image.add(1).mul(127.5).round().clamp(0, 255).to(ScalarType.Byte)[0].permute(1, 2, 0).contiguous().cpu();

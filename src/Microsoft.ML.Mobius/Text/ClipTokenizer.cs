@@ -113,6 +113,27 @@ internal sealed class ClipTokenizer
     public TokenizedText Encode(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
+        return Encode([new WeightedText(text, 1)]);
+    }
+
+    /// <summary>The same of a prompt in parts, each cut into tokens by itself.</summary>
+    public TokenizedText Encode(IReadOnlyList<WeightedText> prompt)
+    {
+        var tokens = prompt.SelectMany(part => TokensOf(part.Text).Select(id => (Id: id, part.Weight))).ToList();
+        int kept = Math.Min(tokens.Count, MaxLength - 2);
+        var ids = new long[MaxLength];
+        var weights = new float[MaxLength];
+        Array.Fill(weights, 1);
+        ids[0] = _start;
+        for (int i = 0; i < kept; i++)
+            (ids[i + 1], weights[i + 1]) = (tokens[i].Id, (float)tokens[i].Weight);
+        ids[kept + 1] = _end;
+        Array.Fill(ids, _pad, kept + 2, MaxLength - kept - 2);
+        return new TokenizedText(ids, tokens.Count, kept < tokens.Count, weights);
+    }
+
+    private List<int> TokensOf(string text)
+    {
         var tokens = new List<int>();
         string[] pieces = PadToken is StartOfText or EndOfText ? [text] : text.Split(PadToken);
         for (int i = 0; i < pieces.Length; i++)
@@ -129,15 +150,7 @@ internal sealed class ClipTokenizer
                     tokens.AddRange(_pairs.EncodeToIds(ClipBytes.Map(word), considerPreTokenization: false, considerNormalization: false));
             }
         }
-
-        int kept = Math.Min(tokens.Count, MaxLength - 2);
-        var ids = new long[MaxLength];
-        ids[0] = _start;
-        for (int i = 0; i < kept; i++)
-            ids[i + 1] = tokens[i];
-        ids[kept + 1] = _end;
-        Array.Fill(ids, _pad, kept + 2, MaxLength - kept - 2);
-        return new TokenizedText(ids, tokens.Count, kept < tokens.Count);
+        return tokens;
     }
 
     /// <summary>A caption in the pieces that the model reads, divided by dots within words; without what is cut, start and end.</summary>

@@ -64,6 +64,23 @@ public sealed class GenerateCommandTests
     }
 
     [TestMethod]
+    public void Run_LoopWeightsAndHeldFrame_GivesTheVideoThatTheLibraryGives()
+    {
+        string image = _files.File("first.png");
+        VideoWriter.Write(image, SmallVideos.Gradient(1, TinyPipeline.Side, TinyPipeline.Side));
+        Run("--prompt", "a (fox:1.4)", "--format", "png", "--seed", "2", "--frames", "5", "--loop", "--frame-window", "4", "--frame-overlap", "3", "--prompt-weights",
+            "--source", image, "--hold-frames", "1", "--strength", "1", "--decode-rows", "8").Succeeded();
+        using var model = (TextToVideoTransformer)_tiny.ML.Model.Load(Zip, out _);
+        var how = model.Generation with
+        {
+            Seed = 2, FrameCount = 5, Loop = true, FrameWindow = 4, FrameOverlap = 3, PromptWeights = true, HeldFrames = 1, DecodeRows = 8,
+        };
+        var source = VideoReader.Read(image, Reading with { FrameCount = 1 });
+        TinyPipeline.AssertSame(model.Generate("a (fox:1.4)", how, start: new() { Source = source }),
+            VideoReader.Read(Directory.GetFiles(Out).Single(), Reading with { FrameCount = 5 }));
+    }
+
+    [TestMethod]
     public void Run_PromptFileAndSeveralPerPrompt_NamesThemBySeed()
     {
         File.WriteAllText(_files.File("prompts.txt"), "a fox\n\n  a cat \n");
@@ -119,6 +136,9 @@ public sealed class GenerateCommandTests
         Run("--prompt", "a", "--width", "17").AssertFailed(2, "Width is 17", "16 and 20");
         Run("--prompt", "a", "--sampler", "lcm", "--steps", "51").AssertFailed(2, "1 to 50");
         Run("--prompt", "a", "--sampler", "euler", "--eta", "1").AssertFailed(2, "Eta");
+        Run("--prompt", "a", "--frame-overlap", "2").AssertFailed(2, "FrameWindow is 0");
+        Run("--prompt", "a", "--hold-frames", "1").AssertFailed(2, "no source");
+        Run("--prompt", "a", "--source", _files.File("gone.mp4"), "--strength", "0.5").AssertFailed(1, "gone.mp4");
         Run().AssertFailed(2, "--prompt TEXT or --prompts FILE");
         Run("--prompts", _files.File("gone.txt")).AssertFailed(1, "gone.txt");
     }

@@ -122,6 +122,39 @@ public sealed class SamplerTests
 
     [TestMethod]
     [DynamicData(nameof(Kinds))]
+    public void Sample_FromASource_BeginsWithItAtTheNoiseOfTheFirstStepTaken(SamplerKind kind)
+    {
+        if (kind == SamplerKind.Pndm)
+            return;                                                                       // see SamplerChoice.Problem
+        using var scope = NewDisposeScope();
+        var schedule = new NoiseSchedule(Config("epsilon", ("timestep_spacing", "trailing")));
+        var sampler = SamplerChoice.Of(kind, schedule.Config);
+        var (clean, noise) = (randn([1, 2, 3, 4, 4]), randn([1, 2, 3, 4, 4]));
+        var (times, steps) = (new List<double>(), new List<int>());
+        Tensor? first = null;
+        sampler.Sample((z, t) =>
+        {
+            times.Add(t);
+            first ??= z.clone().MoveToOtherDisposeScope(scope);
+            return noise.alias();
+        }, schedule, noise, 10, () => randn([1, 2, 3, 4, 4]), steps.Add, (clean, Skipped: 7));
+        CollectionAssert.AreEqual(sampler.Timesteps(schedule, 10).Skip(7).ToArray(), times);
+        CollectionAssert.AreEqual(new[] { 1, 2, 3 }, steps);
+        var level = NoiseLevel.OfRatio(schedule.Sigma(times[0]));
+        Close.Assert(level.Signal * clean + level.Noise * noise, first!, kind == SamplerKind.DpmSolverKarras ? 0.02 : 1e-5);    // whose times are rounded
+    }
+
+    [TestMethod]
+    public void Problem_StrengthBelow1_IsOfPndmAlone()
+    {
+        var schedule = new NoiseSchedule(Config());
+        Assert.Contains("Strength is 0.5", SamplerChoice.Problem(SamplerKind.Pndm, schedule, 10, strength: 0.5)!);
+        foreach (var kind in Enum.GetValues<SamplerKind>().Where(kind => kind != SamplerKind.Pndm))
+            Assert.IsNull(SamplerChoice.Problem(kind, schedule, 10, strength: 0.5), $"{kind}");
+    }
+
+    [TestMethod]
+    [DynamicData(nameof(Kinds))]
     public void Timesteps_Trailing_BeginWithTheLast(SamplerKind kind)
     {
         foreach (var schedule in AlmostNoSignal())

@@ -46,12 +46,12 @@ public sealed class TextToVideoModelFileTests
     [TestMethod]
     public void Load_SavedWithNullSchema_IsTheTransformerWithAllItHad()
     {
-        using var saved = _tiny.Trainer(options => (options.SeedColumnName, options.NegativePromptColumnName) = ("Seed", "Negative"))
+        using var saved = _tiny.Trainer(options => (options.SeedColumnName, options.NegativePromptColumnName, options.SourceColumnName) = ("Seed", "Negative", "Clip"))
             .Fit(_tiny.Clips());
         saved.Generation = saved.Generation with
         {
             SamplingSteps = 3, Sampler = SamplerKind.Ddim, Eta = 0.25, GuidanceScale = 2, GuidanceRescale = 0.5, NegativePrompt = "dull", Seed = -5,
-            FrameRate = 12,
+            FrameRate = 12, Loop = true, FrameWindow = 4, FrameOverlap = 3, Strength = 0.5, HeldFrames = 1, PromptWeights = true, DecodeRows = 16,
         };
         _tiny.ML.Model.Save(saved, null, Zip);
 
@@ -64,9 +64,44 @@ public sealed class TextToVideoModelFileTests
         Assert.AreEqual((saved.History.Seconds, saved.History.PeakMemoryBytes), (loaded.History.Seconds, loaded.History.PeakMemoryBytes));
         Assert.AreEqual((saved.Layout, saved.ParameterCount, saved.TrainedParameterCount),
             (loaded.Layout, loaded.ParameterCount, loaded.TrainedParameterCount));
-        Assert.AreEqual((saved.InputColumnName, saved.OutputColumnName, "Seed", "Negative"),
-            (loaded.InputColumnName, loaded.OutputColumnName, loaded.SeedColumnName, loaded.NegativePromptColumnName));
+        Assert.AreEqual((saved.InputColumnName, saved.OutputColumnName, "Seed", "Negative", "Clip"),
+            (loaded.InputColumnName, loaded.OutputColumnName, loaded.SeedColumnName, loaded.NegativePromptColumnName, loaded.SourceColumnName));
         AssertGenerateTheSame(saved, loaded, _tiny.Clips(1));
+    }
+
+    [TestMethod]
+    public void Load_FileOfVersion1_4_HasTheDefaultsOfWhatItLacks()
+    {
+        using var saved = _tiny.Untrained(options => options.SeedColumnName = "Seed");
+        saved.Generation = saved.Generation with { GuidanceScale = 2, Sampler = SamplerKind.Ddim, Eta = 0.25 };
+        _tiny.ML.Model.Save(saved, null, Zip);
+        Repack(entries =>
+        {
+            string path = entries.Keys.Single(path => path.EndsWith("Model.key", StringComparison.Ordinal));
+            entries[path] = AsVersion1_4(entries[path]);
+        });
+
+        using var loaded = (TextToVideoTransformer)_tiny.ML.Model.Load(Zip, out _);
+
+        Assert.AreEqual(saved.Generation, loaded.Generation);
+        Assert.AreEqual(("Seed", null), (loaded.SeedColumnName, loaded.SourceColumnName));
+        AssertGenerateTheSame(saved, loaded, _tiny.Clips(1));
+    }
+
+    /// <summary>Without what 1.5 added; ML.NET's header has offsets and lengths from byte 16 on and the model's versions at 72 and 76.</summary>
+    private static byte[] AsVersion1_4(byte[] key)
+    {
+        const int Body = 16, Length = 24, Versions = 72, Columns = 4 * sizeof(int), UntilEta = 4 * 3 + 8 + 4 + 8 + 4 + 8 + 4 + 8 + 8;
+        const int OfSource = sizeof(int), OfOptions = 1 + 4 + 4 + 8 + 4 + 1 + 4;
+        long At(int place) => BitConverter.ToInt64(key, place);
+        int source = (int)At(Body) + Columns, options = source + OfSource + UntilEta;
+        byte[] older = [.. key[..source], .. key[(source + OfSource)..options], .. key[(options + OfOptions)..]];
+        foreach (int offset in new[] { 32, 48, 104, 112, 120 }.Where(place => At(place) > options))    // of what lies after the body
+            BitConverter.TryWriteBytes(older.AsSpan(offset), At(offset) - OfSource - OfOptions);
+        BitConverter.TryWriteBytes(older.AsSpan(Length), At(Length) - OfSource - OfOptions);
+        foreach (int version in new[] { Versions, Versions + 4 })
+            BitConverter.TryWriteBytes(older.AsSpan(version), 0x00010004);
+        return older;
     }
 
     [TestMethod]

@@ -110,6 +110,68 @@ public sealed class TextToVideoTransformerTests
     }
 
     [TestMethod]
+    public void Transform_SourceColumn_CountsWhereTheOptionsAskForIt()
+    {
+        using var transformer = _tiny.Untrained(options => options.SourceColumnName = "Clip");
+        var (dark, light) = (Grey(0), Grey(255));
+        var rows = _tiny.View(new() { Caption = "a", Clip = dark }, new() { Caption = "a", Clip = light }, new() { Caption = "a", Clip = dark });
+        var unread = TinyPipeline.Videos(transformer.Transform(rows));
+        TinyPipeline.AssertSame(unread[0], unread[1]);
+        transformer.Generation = transformer.Generation with { Strength = 0.5 };
+        var videos = TinyPipeline.Videos(transformer.Transform(rows));
+        TinyPipeline.AssertSame(videos[0], videos[2]);
+        TinyPipeline.AssertOther(videos[0], videos[1]);
+        TinyPipeline.AssertSame(videos[0], transformer.Generate("a", start: new() { Source = dark }));
+        Assert.Contains("Row 0", Assert.Throws<Exception>(() => TinyPipeline.Videos(transformer.Transform(_tiny.View(new TinyPipeline.Row { Caption = "a" })))).ToString());
+    }
+
+    [TestMethod]
+    public void Transform_SourceAskedForAndNoColumn_IsRefused()
+    {
+        using var without = _tiny.Untrained();
+        without.Generation = without.Generation with { HeldFrames = 1 };
+        Assert.Contains("without a source column", Assert.Throws<Exception>(() => without.Transform(_tiny.Clips())).ToString());
+        using var other = _tiny.Untrained(options => options.SourceColumnName = "Clip");
+        other.Generation = other.Generation with { HeldFrames = 1 };
+        Assert.Contains("Clip", Assert.ThrowsExactly<ArgumentOutOfRangeException>(() => other.Transform(_tiny.Prompts("a"))).Message);
+        Assert.Contains("Video", Assert.ThrowsExactly<ArgumentOutOfRangeException>(
+            () => _tiny.Untrained(options => options.SourceColumnName = "Caption")).Message);
+    }
+
+    [TestMethod]
+    public void Generate_SourceThatDoesNotFit_IsRefused()
+    {
+        using var transformer = _tiny.Untrained();
+        var own = transformer.Generation;
+        string Refused(GenerationOptions how, VideoClip? source)
+            => Assert.ThrowsExactly<ArgumentException>(() => transformer.Generate("a", how, start: new() { Source = source })).Message;
+        Assert.Contains("There is no source", Refused(own with { Strength = 0.5 }, null));
+        Assert.Contains("of no use", Refused(own, Grey(0)));
+        Assert.Contains("2 frames or more of 16x16", Refused(own with { Strength = 0.5 }, SmallVideos.Gradient(1, 16, 16)));
+        Assert.Contains("1 frames or more of 16x16", Refused(own with { HeldFrames = 1 }, SmallVideos.Gradient(1, 16, 20)));
+        transformer.Generate("a", own with { HeldFrames = 1 }, start: new() { Source = SmallVideos.Gradient(1, 16, 16) });
+        Assert.Contains("[4, 2, 4, 4]", Assert.ThrowsExactly<ArgumentException>(
+            () => transformer.Generate("a", start: new() { Noise = new float[3] })).Message);
+        TinyPipeline.AssertOther(transformer.Generate("a"), transformer.Generate("a", start: new() { Noise = new float[4 * 2 * 4 * 4] }));
+    }
+
+    [TestMethod]
+    public void GenerateSeveral_OfOnePrompt_AreThoseOfSeedsInARow()
+    {
+        using var transformer = _tiny.Untrained();
+        var how = transformer.Generation with { Seed = 5 };
+        var videos = transformer.GenerateSeveral("a", 3, how).ToArray();
+        foreach (int i in new[] { 0, 1, 2 })
+            TinyPipeline.AssertSame(transformer.Generate("a", how with { Seed = 5 + i }), videos[i]);
+        TinyPipeline.AssertOther(videos[0], videos[1]);
+        Assert.ThrowsExactly<ArgumentException>(() => transformer.GenerateSeveral("a", 2, start: new() { Noise = new float[128] }));
+        Assert.ThrowsExactly<ArgumentOutOfRangeException>(() => transformer.GenerateSeveral("a", -1));
+    }
+
+    private static VideoClip Grey(byte value)
+        => new([.. Enumerable.Repeat(value, 2 * 16 * 16 * 3)], 2, 16, 16, 8);
+
+    [TestMethod]
     public void Transform_LongPrompt_WarnsOncePerRow()
     {
         using var transformer = _tiny.Untrained();
@@ -161,6 +223,21 @@ public sealed class TextToVideoTransformerTests
         foreach (string part in new[] { "Width is 17", "16 and 20", "SamplingSteps", "GuidanceScale" })
             Assert.Contains(part, error.Message);
         Assert.AreEqual(16, transformer.Generation.Width);
+    }
+
+    [TestMethod]
+    public void Generation_WaysOutOfRange_NamesAll()
+    {
+        using var transformer = _tiny.Untrained();
+        var own = transformer.Generation;
+        string Refused(GenerationOptions how) => Assert.ThrowsExactly<ArgumentException>(() => transformer.Generation = how).Message;
+        string all = Refused(own with { FrameWindow = 1, Strength = 0, HeldFrames = 2, DecodeRows = -1 });
+        foreach (string part in new[] { "FrameWindow is 1", "Strength is 0", "HeldFrames is 2; 0 to 1", "DecodeRows is -1" })
+            Assert.Contains(part, all);
+        Assert.Contains("FrameWindow is 0", Refused(own with { FrameOverlap = 1 }));
+        Assert.Contains("FrameOverlap is 4; 1 to 3", Refused(own with { FrameWindow = 4, FrameOverlap = 4 }));
+        Assert.Contains("Pndm", Refused(own with { Sampler = SamplerKind.Pndm, Strength = 0.5 }));
+        Assert.AreEqual(own, transformer.Generation);
     }
 
     [TestMethod]

@@ -34,6 +34,31 @@ public sealed class ShapesTests
     }
 
     [TestMethod]
+    public void Measure_ListedVideos_TellsAttributesLoopsAndMotion()
+    {
+        using var files = new SmallVideos();
+        var combination = ShapeSpec.All.First(c => c.MotionName == "moving right");
+        byte[] pixels = ShapeClip.Sample(new Random(3), combination).Render();
+        var forth = new VideoClip(pixels, ShapeSpec.FrameCount, 64, 64, 8);
+        var back = new VideoClip([.. Enumerable.Range(0, ShapeSpec.FrameCount).Reverse().SelectMany(f => forth.Frame(f).ToArray())], ShapeSpec.FrameCount, 64, 64, 8);
+        VideoWriter.Write(files.PathOf("forth.png"), forth);
+        VideoWriter.Write(files.PathOf("back.png"), back);
+        string Listed(string name) => $$"""
+            { "path": "{{files.PathOf(name)}}", "prompt": "{{combination.Caption}}", "frames": 8, "width": 64, "height": 64, "frameRate": 8, "seed": 0 }
+            """;
+        File.WriteAllText(files.PathOf("list.json"), $$"""{ "videos": [{{Listed("forth.png")}}, {{Listed("back.png")}}], "seconds": 1 }""");
+
+        var videos = MeasuredVideos.Read(files.PathOf("list.json"));
+
+        Assert.Contains("| all | 2 | 100.0 % | 100.0 % | 50.0 % | 50.0 % |", videos.Report(1));
+        Assert.Contains("in 0 of 2 videos", videos.Report(1));
+        Assert.Contains("Motion: 7 of 14 steps go on", videos.Report(1));
+        Assert.Contains("Motion: 1 of 2 steps go on", videos.Report(4));
+        File.WriteAllText(files.PathOf("list.json"), """{ "videos": [] }""");
+        Assert.Contains("list.json", Assert.ThrowsExactly<InvalidDataException>(() => MeasuredVideos.Read(files.PathOf("list.json"))).Message);
+    }
+
+    [TestMethod]
     public void Sample_SameSeed_GivesTheSamePixels() =>
         CollectionAssert.AreEqual(
             ShapeClip.Sample(new Random(3), ShapeSpec.All[40]).Render(), ShapeClip.Sample(new Random(3), ShapeSpec.All[40]).Render());

@@ -52,6 +52,83 @@ public sealed class TextToVideoSamplerTests
         Assert.IsFalse(Generate(0).Pixels.Span.SequenceEqual(Generate(1).Pixels.Span));
     }
 
+    private static IEnumerable<object[]> Ways =>
+    [
+        [Small with { Loop = true }], [Small with { FrameWindow = 2, FrameOverlap = 1 }], [Small with { Strength = 0.5 }], [Small with { HeldFrames = 1 }],
+        [Small with { PromptWeights = true }],
+    ];
+
+    [TestMethod]
+    [DynamicData(nameof(Ways))]
+    public void Generate_EveryWay_GivesItsOwnClipTheSameAgainAndKeepsNoTensors(object way)
+    {
+        using var model = Tiny.Video(told: true);
+        var (sampler, settings) = (new TextToVideoSampler(model), (SamplingSettings)way);
+        VideoClip Generate(SamplingSettings settings) => sampler.Generate("(a:3) b", "", settings, 1, source: SmallVideos.Gradient(3, 16, 12));
+        var clip = Generate(settings);
+        long before = Memory.Tensors();
+        Assert.IsTrue(clip.Pixels.Span.SequenceEqual(Generate(settings).Pixels.Span));
+        Assert.AreEqual(before, TorchSharp.torch.Tensor.TotalCount);
+        Assert.AreEqual((3, 16, 12), (clip.FrameCount, clip.Height, clip.Width));
+        Assert.IsFalse(clip.Pixels.Span.SequenceEqual(Generate(Small).Pixels.Span));
+    }
+
+    [TestMethod]
+    public void Generate_DecodedInRows_IsTheSameButForRounding()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        Assert.IsGreaterThan(60, SmallVideos.Psnr(sampler.Generate("a", "", Small, 1), sampler.Generate("a", "", Small with { DecodeRows = 3 }, 1)));
+    }
+
+    [TestMethod]
+    public void Generate_FramesHeld_BeginsWithThemAsTheAutoencoderShowsThem()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        var source = SmallVideos.Gradient(2, 16, 12);
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        var frames = tensor(source.Pixels.ToArray()).reshape(2, 16, 12, 3).permute(0, 3, 1, 2).to(ScalarType.Float32).div(127.5).sub(1);
+        var shown = sampler.Decode(model.Autoencoder.Encode(frames).permute(1, 0, 2, 3).unsqueeze(0), 8, "");
+        int held = shown.Pixels.Length;
+        double Psnr(VideoClip made) => SmallVideos.Psnr(shown, new VideoClip(made.Pixels.Span[..held], 2, 16, 12, 8));
+        var (made, free) = (sampler.Generate("a", "", Small with { Steps = 8, HeldFrames = 2 }, 1, source: source), sampler.Generate("a", "", Small with { Steps = 8 }, 1));
+        Assert.IsGreaterThan(25, Psnr(made));                                             // but for the noise that the last step leaves
+        Assert.IsGreaterThan(Psnr(free), Psnr(made));
+        Assert.IsFalse(made.Pixels.Span[held..].SequenceEqual(made.Pixels.Span[(held / 2)..held]));
+    }
+
+    [TestMethod]
+    public void Generate_FromASource_TakesItsShareOfTheStepsAndStaysNear()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        var source = SmallVideos.Gradient(3, 16, 12);
+        var told = new List<(int, int)>();
+        VideoClip Generate(double strength) => sampler.Generate(
+            "a", "", Small with { Steps = 20, Strength = strength, GuidanceScale = 1 }, 1, at => told.Add((at.Step, at.Steps)), source: source);
+        var near = Generate(0.05);
+        CollectionAssert.AreEqual(new[] { (1, 1) }, told);
+        told.Clear();
+        var far = Generate(0.8);
+        Assert.AreEqual((16, 16), told[^1]);
+        var shown = sampler.Generate("a", "", Small with { Steps = 20, Strength = 0.01 }, 1, source: source);
+        Assert.IsGreaterThan(SmallVideos.Psnr(shown, far), SmallVideos.Psnr(shown, near));
+    }
+
+    [TestMethod]
+    public void Generate_NoiseGiven_TakesItInsteadOfTheSeeds()
+    {
+        using var model = Tiny.Video();
+        var sampler = new TextToVideoSampler(model);
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(1, CPU);
+        float[] noise = model.Schedule.Prior(sampler.NoiseShape(Small), generator).flatten().data<float>().ToArray();
+        var expected = sampler.Generate("a", "", Small, 1);
+        Assert.IsTrue(expected.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small, 2, given: noise).Pixels.Span));
+    }
+
     [TestMethod]
     public void Generate_Cancelled_Stops()
     {

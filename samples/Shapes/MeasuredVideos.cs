@@ -1,0 +1,95 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.ML.Mobius.Video;
+
+namespace Microsoft.ML.Mobius.Samples.Shapes;
+
+/// <summary>What can be measured of videos whose prompts are captions of the shapes: attributes, whether they are loops, whether objects move on.</summary>
+public sealed class MeasuredVideos
+{
+    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web);
+
+    private readonly IReadOnlyList<(ShapeCombination Asked, VideoClip Clip)> _videos;
+
+    private MeasuredVideos(IReadOnlyList<(ShapeCombination, VideoClip)> videos) => _videos = videos;
+
+    /// <summary>Reads the videos that a file lists.</summary>
+    /// <param name="file">What mobius generate --json printed.</param>
+    /// <exception cref="IOException">It, or a video, is not there.</exception>
+    /// <exception cref="InvalidDataException">It is something else, or a prompt is no caption of the shapes.</exception>
+    public static MeasuredVideos Read(string file)
+    {
+        try
+        {
+            var listed = JsonSerializer.Deserialize<Listing>(File.ReadAllText(file), s_json)?.Videos;
+            return listed is { Count: > 0 } ? new([.. listed.Select(video => video.Open())]) : throw new JsonException("It lists no videos.");
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"'{file}' is not what mobius generate --json prints: {e.Message}", e);
+        }
+    }
+
+    /// <summary>All that was measured, as Markdown.</summary>
+    /// <param name="joins">Moving on is counted across every so many-th frame.</param>
+    public string Report(int joins)
+    {
+        var closings = _videos.Select(video => Closing(video.Clip)).ToArray();
+        var steps = _videos.SelectMany(video => Progress(video.Asked, video.Clip, joins)).ToArray();
+        return string.Create(CultureInfo.InvariantCulture, $"""
+            {AttributeScores.Table(_videos.Select(video => AttributeEvaluator.Evaluate(
+                video.Clip.Pixels.Span, video.Clip.FrameCount, video.Clip.Height, video.Clip.Width, video.Asked)))}
+
+            Loops: from the last to the first frame no further than the median from frame to frame in {closings.Count(ratio => ratio <= 1)} of {closings.Length} videos;
+            the ratio is {closings.Order().ElementAt(closings.Length / 2):F2} in the median and {closings.Max():F2} at most.
+            Motion: {steps.Count(step => step > 0)} of {steps.Length} steps go on as the prompt says ({steps.Count(step => Math.Abs(step) < 0.25)} are below a quarter of a pixel).
+            """);
+    }
+
+    /// <summary>The mean difference of the last and the first frame, over the median of that of neighbours.</summary>
+    private static double Closing(VideoClip clip)
+    {
+        double[] steps = [.. Enumerable.Range(1, clip.FrameCount - 1).Select(f => Difference(clip.Frame(f - 1), clip.Frame(f))).Order()];
+        double median = (steps[(steps.Length - 1) / 2] + steps[steps.Length / 2]) / 2;
+        return Difference(clip.Frame(clip.FrameCount - 1), clip.Frame(0)) / Math.Max(median, 1e-9);
+    }
+
+    private static double Difference(ReadOnlySpan<byte> a, ReadOnlySpan<byte> b)
+    {
+        double sum = 0;
+        for (int i = 0; i < a.Length; i++)
+            sum += Math.Abs(a[i] - b[i]);
+        return sum / a.Length;
+    }
+
+    /// <summary>How far the object goes on, in pixels, from the frame before a join to that at it; nothing where one of them shows none.</summary>
+    private static IEnumerable<double> Progress(ShapeCombination asked, VideoClip clip, int joins)
+    {
+        for (int f = joins; f < clip.FrameCount; f += joins)
+            if (ObjectMask.Of(clip.Frame(f - 1)) is { Count: > 0 } before && ObjectMask.Of(clip.Frame(f)) is { Count: > 0 } after)
+                yield return asked.Motion switch
+                {
+                    0 => before.Centroid.X - after.Centroid.X,
+                    1 => after.Centroid.X - before.Centroid.X,
+                    2 => before.Centroid.Y - after.Centroid.Y,
+                    3 => after.Centroid.Y - before.Centroid.Y,
+                    4 => Math.Sqrt(after.Count) - Math.Sqrt(before.Count),
+                    _ => Math.Sqrt(before.Count) - Math.Sqrt(after.Count),
+                };
+    }
+
+    private sealed record Listing(IReadOnlyList<ListedVideo>? Videos);
+
+    private sealed record ListedVideo(string Path, string Prompt, int Frames, int Width, int Height, double FrameRate)
+    {
+        public (ShapeCombination, VideoClip) Open()
+        {
+            if (!ShapeSpec.TryParse(Prompt, out ShapeCombination asked))
+                throw new InvalidDataException($"'{Prompt}' is no caption of the shapes.");
+            return (asked, VideoReader.Read(Path, new VideoReadOptions
+            {
+                FrameCount = Frames, Width = Width, Height = Height, FrameRate = FrameRate, ShortClip = ShortClip.Refuse,
+            }));
+        }
+    }
+}

@@ -63,7 +63,7 @@ internal sealed class MobiusCommand(TextWriter output, TextWriter error, Interru
         var root = new Command("mobius", "Trains text-to-video models on captioned clips, generates videos with them, and looks into them.")
         {
             TrainCommand.Define(this), GenerateCommand.Define(this), EvaluateCommand.Define(this), InspectCommand.Define(this),
-            ConvertCommand.Define(this), DoctorCommand.Define(this), _quiet, _json, _verbose, help, new VersionOption(),
+            ConvertCommand.Define(this), BenchCommand.Define(this), DoctorCommand.Define(this), BenchCommand.DefineMeasure(this, output), _quiet, _json, _verbose, help, new VersionOption(),
         };
         root.SetAction(_ => root.Parse(["--help"]).Invoke(new InvocationConfiguration { Output = output, Error = error }));
         return root;

@@ -3,7 +3,7 @@ namespace Microsoft.ML.Mobius.Tests.Cli;
 [TestClass]
 public sealed class MobiusCommandTests
 {
-    private static readonly string[] s_commands = ["train", "generate", "evaluate", "inspect", "convert", "doctor"];
+    private static readonly string[] s_commands = ["train", "generate", "evaluate", "inspect", "convert", "bench", "doctor"];
 
     [TestMethod]
     public void Run_Nothing_TellsTheCommands()

@@ -39,7 +39,7 @@ internal static class BenchCommand
             string? path = parsed.GetValue(model);
             var work = new Workload(Trains: false, path, (int?)parsed.GetValue(frames), (int?)parsed.GetValue(width), (int?)parsed.GetValue(height),
                 (int)(parsed.GetValue(batch) ?? 8), (int)(parsed.GetValue(count) ?? 4), (int?)parsed.GetValue(gpu));
-            bool trains = path is null || OpenedModel.FileOf(path) is null;
+            bool trains = path is null || (OpenedModel.FileOf(path) is null && !ModelFile.Is(path));
             if (!trains)
                 terminal.Warn($"'{path}' is a saved model, and training starts from others: its training is not measured.");
 

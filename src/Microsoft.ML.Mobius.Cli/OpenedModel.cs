@@ -14,7 +14,7 @@ internal sealed record OpenedModel(ITransformer Whole, TextToVideoTransformer Vi
 {
     private const string SavedByMLNet = "Model.key", ModelIndex = "model_index.json", InTrainingFolder = "model.zip";
 
-    /// <summary>Opens a saved .zip, a folder in diffusers' layout, a folder that training wrote, or a Stable Diffusion 1.x in one file.</summary>
+    /// <summary>Opens a saved .zip, a folder in diffusers' layout, a folder that training wrote, or one file: a <see cref="ModelFile"/> or a Stable Diffusion 1.x.</summary>
     /// <param name="mlContext">Says where it computes.</param>
     /// <param name="path">The file or folder; null: the model that the library carries.</param>
     /// <param name="terminal">Takes warnings.</param>
@@ -23,7 +23,8 @@ internal sealed record OpenedModel(ITransformer Whole, TextToVideoTransformer Vi
     /// <exception cref="InvalidDataException">It is damaged, or something else.</exception>
     public static OpenedModel Open(MLContext mlContext, string? path, Terminal terminal, IReadOnlyList<LoraSource>? loras = null)
     {
-        var opened = path is not null && FileOf(path) is { } zip ? Load(mlContext, zip, terminal) : Around(mlContext, path, terminal);
+        var opened = path is not null && FileOf(path) is { } zip ? Load(mlContext, zip, terminal)
+            : path is not null && ModelFile.Is(path) ? ModelFile.Read(path, folder => Around(mlContext, folder, terminal)) : Around(mlContext, path, terminal);
         try
         {
             foreach (var (file, scale) in loras ?? [])

@@ -51,9 +51,10 @@ function look(screen, video, ended) {
     return;
   }
   const picture = document.createElement(video.status === 'done' ? 'video' : 'img');
-  if (video.status === 'done')
-    Object.assign(picture, { autoplay: true, loop: true, muted: true, playsInline: true, controls: true });
-  else
+  if (video.status === 'done') {
+    Object.assign(picture, { autoplay: true, loop: true, muted: true, playsInline: true, tabIndex: 0 });
+    picture.onpointerenter = picture.onfocus = () => picture.controls = true;      // until then they would hide a small video
+  } else
     picture.alt = 'What there is of the video so far';
   picture.src = source;
   screen.replaceChildren(picture);

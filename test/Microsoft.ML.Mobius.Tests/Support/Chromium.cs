@@ -42,9 +42,12 @@ internal sealed class Chromium : IDisposable
             Assert.IsNotNull(line, "Chromium ended.");
             page._process.BeginErrorReadLine();
             await page._socket.ConnectAsync(new Uri(line[Listening.Length..]), default);
-            var made = await page.Send("Target.createTarget", new() { ["url"] = $"{address}", ["width"] = width, ["height"] = height });
+            var made = await page.Send("Target.createTarget", new() { ["url"] = "about:blank" });
             var attached = await page.Send("Target.attachToTarget", new() { ["targetId"] = $"{made["targetId"]}", ["flatten"] = true });
             page._session = $"{attached["sessionId"]}";
+            await page.Send("Emulation.setDeviceMetricsOverride",
+                new() { ["width"] = width, ["height"] = height, ["deviceScaleFactor"] = 1, ["mobile"] = false });
+            await page.Send("Page.navigate", new() { ["url"] = $"{address}" });
             return page;
         }
         catch

@@ -14,7 +14,7 @@ internal static class ConvertCommand
         var loras = CommandOptions.Loras("LoRA files to merge into the model");
         var around = CommandOptions.Path("--base-model", "PATH", "Into a folder: write the temporal half alone, and a reference to this model for the rest");
         var command = new ExampleCommand("convert", "Writes a model as a .zip of ML.NET, as a folder in diffusers' layout, or as one .safetensors file.",
-            "mobius convert out/model.zip folder", "mobius convert folder model.zip", "mobius convert model.zip model.safetensors",
+            "mobius convert out/model.zip folder", "mobius convert folder model.zip", "mobius convert folder all.safetensors",
             "mobius convert model.zip styled.zip --lora style.safetensors=0.8")
         {
             from, to, loras, around,

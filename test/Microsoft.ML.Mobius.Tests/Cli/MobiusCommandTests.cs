@@ -11,6 +11,8 @@ public sealed class MobiusCommandTests
         string output = CommandRun.Of().Succeeded().Output;
         foreach (string command in s_commands)
             Assert.Contains($"  {command}", output);
+        Assert.Contains("Examples:", output);
+        Assert.DoesNotContain("measure ", output);
     }
 
     [TestMethod]

@@ -22,6 +22,9 @@ need_dotnet() {
     curl -sSL https://dot.net/v1/dotnet-install.sh | bash -s -- --channel 10.0
     export PATH=\"\$HOME/.dotnet:\$PATH\"
 or see https://dotnet.microsoft.com/download/dotnet/10.0."
+    [[ $(dotnet --list-runtimes) == *Microsoft.AspNetCore.App* ]] || fail "The ASP.NET Core runtime, which a whole SDK brings, is missing beside
+the .NET SDK: install your system's package of it, as aspnetcore-runtime-10.0, or the SDK by
+    curl -sSL https://dot.net/v1/dotnet-install.sh | bash -s -- --channel 10.0"
 }
 
 need_ffmpeg() {

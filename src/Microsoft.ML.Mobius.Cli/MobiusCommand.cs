@@ -60,10 +60,11 @@ internal sealed class MobiusCommand(TextWriter output, TextWriter error, Interru
     {
         var help = new HelpOption();
         help.Action = new HelpWithExamples((HelpAction)help.Action!);
-        var root = new Command("mobius", "Trains text-to-video models on captioned clips, generates videos with them, and looks into them.")
+        var root = new ExampleCommand("mobius", "Trains text-to-video models on captioned clips, generates videos with them, and looks into them.",
+            "mobius doctor", "mobius train --clips clips --out out", "mobius generate --model out --prompt \"a cat\"", "mobius train --help")
         {
             TrainCommand.Define(this), GenerateCommand.Define(this), EvaluateCommand.Define(this), InspectCommand.Define(this),
-            ConvertCommand.Define(this), DoctorCommand.Define(this), _quiet, _json, _verbose, help, new VersionOption(),
+            ConvertCommand.Define(this), BenchCommand.Define(this), DoctorCommand.Define(this), BenchCommand.DefineMeasure(this, output), _quiet, _json, _verbose, help, new VersionOption(),
         };
         root.SetAction(_ => root.Parse(["--help"]).Invoke(new InvocationConfiguration { Output = output, Error = error }));
         return root;

@@ -14,16 +14,17 @@ internal sealed record OpenedModel(ITransformer Whole, TextToVideoTransformer Vi
 {
     private const string SavedByMLNet = "Model.key", ModelIndex = "model_index.json", InTrainingFolder = "model.zip";
 
-    /// <summary>Opens a saved .zip, a folder in diffusers' layout, a folder that training wrote, or a Stable Diffusion 1.x in one file.</summary>
+    /// <summary>Opens a saved .zip, a folder in diffusers' layout, a folder that training wrote, or one file: a <see cref="ModelFile"/> or a Stable Diffusion 1.x.</summary>
     /// <param name="mlContext">Says where it computes.</param>
-    /// <param name="path">The file or folder.</param>
+    /// <param name="path">The file or folder; null: the model that the library carries.</param>
     /// <param name="terminal">Takes warnings.</param>
     /// <param name="loras">Merged into it.</param>
     /// <exception cref="IOException">It is not there, or a file of it is not.</exception>
     /// <exception cref="InvalidDataException">It is damaged, or something else.</exception>
-    public static OpenedModel Open(MLContext mlContext, string path, Terminal terminal, IReadOnlyList<LoraSource>? loras = null)
+    public static OpenedModel Open(MLContext mlContext, string? path, Terminal terminal, IReadOnlyList<LoraSource>? loras = null)
     {
-        var opened = FileOf(path) is { } zip ? Load(mlContext, zip, terminal) : Around(mlContext, path, terminal);
+        var opened = path is not null && FileOf(path) is { } zip ? Load(mlContext, zip, terminal)
+            : path is not null && ModelFile.Is(path) ? ModelFile.Read(path, folder => Around(mlContext, folder, terminal)) : Around(mlContext, path, terminal);
         try
         {
             foreach (var (file, scale) in loras ?? [])
@@ -103,9 +104,9 @@ internal sealed record OpenedModel(ITransformer Whole, TextToVideoTransformer Vi
         return new(whole, videos[0], schema);
     }
 
-    private static OpenedModel Around(MLContext mlContext, string path, Terminal terminal)
+    private static OpenedModel Around(MLContext mlContext, string? path, Terminal terminal)
     {
-        if (!ModelSource.Open(path).HasTemporal)
+        if (path is not null && !ModelSource.Open(path).HasTemporal)
             terminal.Warn($"'{path}' is an image model: its temporal half is untrained, and its videos do not move as they should.");
         var empty = mlContext.Data.LoadFromEnumerable(Array.Empty<CaptionedClip>());
         var video = mlContext.Transforms.TextToVideo(new TextToVideoTrainer.Options { ModelPath = path, Steps = 0 }).Fit(empty);

@@ -25,35 +25,41 @@ internal static class EvaluationReport
     private const int PlotWidth = 760, PlotHeight = 380;
 
     private const string Style = """
-        body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222 }
-        h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-        table { border-collapse: collapse } td, th { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; text-align: right }
-        td:first-child, th:first-child { text-align: left } p { max-width: 46rem; color: #555 }
-        img, svg { max-width: 100%; height: auto } img { image-rendering: pixelated }
+        :root { color-scheme: light }
+        body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 64rem; padding: 1.5rem 1rem; color: #1d2733; background: #fff }
+        h1, h2, p { overflow-wrap: anywhere } h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem } p { max-width: 46rem; color: #4a5563 }
+        .wide { overflow-x: auto }
+        table { border-collapse: collapse } td, th { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #dde3ea; text-align: right }
+        td { white-space: nowrap } th { vertical-align: bottom; overflow-wrap: anywhere; min-width: 5rem }
+        td:first-child, th:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere }
+        svg { display: block; width: 100%; min-width: 34rem; max-width: 48rem; height: auto } img { display: block; image-rendering: pixelated }
         """;
 
     /// <param name="path">The page.</param>
     /// <param name="title">Its title.</param>
+    /// <param name="note">What was measured, and how.</param>
     /// <param name="tables">In order.</param>
     /// <param name="curves">One per model.</param>
     /// <param name="sheets">Heading and PNG file of each.</param>
-    public static void Write(string path, string title, IReadOnlyList<ReportTable> tables, IReadOnlyList<LossCurve> curves, IReadOnlyList<(string Title, string File)> sheets)
+    public static void Write(string path, string title, string note, IReadOnlyList<ReportTable> tables, IReadOnlyList<LossCurve> curves,
+        IReadOnlyList<(string Title, string File)> sheets)
     {
         var page = new StringBuilder($"""
             <!doctype html>
-            <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{Text(title)}</title><style>{Style}</style></head><body>
-            <h1>{Text(title)}</h1>
+            <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{Text(title)}</title><style>{Style}</style></head><body>
+            <h1>{Text(title)}</h1><p>{Text(note)}</p>
             """);
         foreach (var table in tables)
         {
-            page.Append($"<h2>{Text(table.Title)}</h2><p>{Text(table.Note)}</p><table><tr>{string.Concat(table.Columns.Select(name => $"<th>{Text(name)}</th>"))}</tr>");
+            page.Append($"<h2>{Text(table.Title)}</h2><p>{Text(table.Note)}</p><div class=\"wide\"><table>");
+            page.Append($"<tr>{string.Concat(table.Columns.Select(name => $"<th>{Text(name)}</th>"))}</tr>");
             foreach (var row in table.Rows)
                 page.Append($"<tr>{string.Concat(row.Select(cell => $"<td>{Text(cell)}</td>"))}</tr>");
-            page.Append("</table>\n");
+            page.Append("</table></div>\n");
         }
-        page.Append($"<h2>Denoising loss over the noise levels</h2>{Plot(curves)}\n");
+        page.Append($"<h2>Denoising loss over the noise levels</h2><div class=\"wide\">{Plot(curves)}</div>\n");
         foreach (var (heading, file) in sheets)
-            page.Append($"<h2>{Text(heading)}</h2><img alt=\"{Text(heading)}\" src=\"data:image/png;base64,{Convert.ToBase64String(File.ReadAllBytes(file))}\">\n");
+            page.Append($"<h2>{Text(heading)}</h2><div class=\"wide\"><img alt=\"{Text(heading)}\" src=\"data:image/png;base64,{Convert.ToBase64String(File.ReadAllBytes(file))}\"></div>\n");
         page.Append("</body></html>\n");
         FileAside.Write(path, aside => File.WriteAllText(aside, page.ToString()));
     }
@@ -77,7 +83,8 @@ internal static class EvaluationReport
             plot.Series.Add(band);
             plot.Series.Add(line);
         }
-        return new SvgExporter { Width = PlotWidth, Height = PlotHeight, IsDocument = false }.ExportToString(plot);
+        string svg = new SvgExporter { Width = PlotWidth, Height = PlotHeight, IsDocument = false }.ExportToString(plot);
+        return svg.Replace("<svg ", $"<svg viewBox=\"0 0 {PlotWidth} {PlotHeight}\" ", StringComparison.Ordinal);     // or it does not scale
     }
 
     /// <summary>A number as tables have it.</summary>

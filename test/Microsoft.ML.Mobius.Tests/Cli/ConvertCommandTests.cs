@@ -30,6 +30,58 @@ public sealed class ConvertCommandTests
     }
 
     [TestMethod]
+    public void Run_ZipToSafetensorsToFolderToSafetensors_KeepsEveryWeight()
+    {
+        Convert("model.zip", "one.safetensors").Succeeded();
+        Convert("one.safetensors", "folder").Succeeded();
+        Convert("folder", "two.safetensors").Succeeded();
+        CollectionAssert.AreEqual(File.ReadAllBytes(_files.File("one.safetensors")), File.ReadAllBytes(_files.File("two.safetensors")));
+        Convert("two.safetensors", "back.zip").Succeeded();
+        using var first = Load("model.zip");
+        using var last = Load("back.zip");
+        ModelFolders.AssertSame(first.Model, last.Model);
+        var inspected = CommandRun.Of("inspect", _files.File("one.safetensors"), "--json").Succeeded().Json;
+        Assert.AreEqual(first.ParameterCount, inspected["parameters"]!.GetValue<long>());
+    }
+
+    [TestMethod]
+    public void Run_SafetensorsWithAPathOutOfTheFolder_IsRefused()
+    {
+        using (var stream = File.Create(_files.File("evil.safetensors")))
+            Safetensors.Write(stream, [], metadata: new Dictionary<string, string> { ["model_index.json"] = "{}", ["../evil.txt"] = "x" });
+        Convert("evil.safetensors", "folder").AssertFailed(1, "evil.safetensors", "'../evil.txt'");
+        Assert.IsFalse(Directory.Exists(_files.File("folder")));
+    }
+
+    [TestMethod]
+    public void Run_WithLoraIntoAFolder_MergesItIntoTheWeights()
+    {
+        string lora = LoraOfTheMidBlock();
+        Convert("model.zip", "folder", "--lora", lora).Succeeded();
+        Convert("folder", "back.zip").Succeeded();
+        using var expected = Load("model.zip");
+        using var styled = Load("back.zip");
+        Assert.IsFalse(ModelFolders.AreSame(expected.Model, styled.Model));
+        expected.ApplyLora(lora);
+        ModelFolders.AssertSame(expected.Model, styled.Model);
+    }
+
+    [TestMethod]
+    public void Run_FolderAroundABase_HoldsTheTemporalHalfAloneAndComesBackWhole()
+    {
+        using var folders = new ModelFolders();
+        Convert(folders.Image(), "whole").Succeeded();
+        Convert("whole", "around", "--base-model", folders.PathOf("image")).Succeeded();
+        CollectionAssert.AreEqual(new[] { "temporal.safetensors" },
+            Directory.GetFiles(_files.File("around"), "*.safetensors", SearchOption.AllDirectories).Select(Path.GetFileName).ToArray());
+        Convert("around", "back.zip").Succeeded();
+        Convert("whole", "whole.zip").Succeeded();
+        using var first = Load("whole.zip");
+        using var last = Load("back.zip");
+        ModelFolders.AssertSame(first.Model, last.Model);
+    }
+
+    [TestMethod]
     public void Run_WithLora_MergesItAtItsScale()
     {
         string lora = LoraOfTheMidBlock();
@@ -44,7 +96,9 @@ public sealed class ConvertCommandTests
     [TestMethod]
     public void Run_TargetThatCannotBe_IsRefusedAndLeft()
     {
-        Convert("model.zip", "weights.safetensors").AssertFailed(2, "weights.safetensors", ".zip or as a folder");
+        Convert("model.zip", "weights.ckpt").AssertFailed(2, "weights.ckpt", "a .safetensors file or a folder");
+        LoraOfTheMidBlock();
+        Convert("model.zip", "style.safetensors").AssertFailed(1, "style.safetensors", "left as it is");
         File.WriteAllText(_files.File("mine.zip"), "mine");
         Convert("model.zip", "mine.zip").AssertFailed(1, "mine.zip");
         Assert.AreEqual("mine", File.ReadAllText(_files.File("mine.zip")));

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.Training;
 
 namespace Microsoft.ML.Mobius.Tests.Cli;
 
@@ -41,8 +42,10 @@ public sealed class EvaluateCommandTests
         Assert.AreNotEqual(0, losses[10]!["difference"]!.GetValue<double>());
         Assert.HasCount(3, found["pixels"]!.AsArray());
         Assert.HasCount(3, found["frechetDistanceOnRandomFeatures"]!.AsArray());
+        var written = CaptionedClip.ReadFolder($"{found["videos"]![1]}");
+        CollectionAssert.AreEqual(new[] { "a test 0", "a test 1", "a test 2", "a test 3" }, written.Select(video => video.Caption).ToArray());
         string page = File.ReadAllText($"{found["report"]}");
-        foreach (string part in new[] { "<svg", "data:image/png;base64,", "fixed random 3D features", "the floor", "Flicker and motion" })
+        foreach (string part in new[] { "<svg viewBox=\"0 0 760 380\"", "data:image/png;base64,", "fixed random 3D features", "the floor", "Flicker and motion" })
             Assert.Contains(part, page);
         Assert.DoesNotContain("src=\"http", page);
 

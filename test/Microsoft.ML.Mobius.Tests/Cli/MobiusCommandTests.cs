@@ -3,7 +3,7 @@ namespace Microsoft.ML.Mobius.Tests.Cli;
 [TestClass]
 public sealed class MobiusCommandTests
 {
-    private static readonly string[] s_commands = ["train", "generate", "evaluate", "inspect", "convert", "doctor"];
+    private static readonly string[] s_commands = ["train", "generate", "evaluate", "inspect", "convert", "bench", "doctor"];
 
     [TestMethod]
     public void Run_Nothing_TellsTheCommands()
@@ -11,6 +11,8 @@ public sealed class MobiusCommandTests
         string output = CommandRun.Of().Succeeded().Output;
         foreach (string command in s_commands)
             Assert.Contains($"  {command}", output);
+        Assert.Contains("Examples:", output);
+        Assert.DoesNotContain("measure ", output);
     }
 
     [TestMethod]

@@ -53,10 +53,10 @@ public sealed class MemoryEstimate
     /// <summary>The most at once.</summary>
     public long PeakBytes { get; }
 
-    /// <summary>Text encoder, autoencoder and the spatial half of the U-Net.</summary>
+    /// <summary>Text encoder, autoencoder and the spatial half of the U-Net; where a LoRA is trained, all of the U-Net.</summary>
     public long FrozenWeights { get; }
 
-    /// <summary>The temporal half of the U-Net.</summary>
+    /// <summary>The temporal half of the U-Net, or a LoRA.</summary>
     public long TrainedWeights { get; }
 
     /// <summary>One for each trained weight; or, where these are moved while gradients are made, for those of the largest part of the network.</summary>

@@ -49,8 +49,7 @@ internal sealed class TrainableLora : nn.Module
     private Parameter Trained(string name, Func<Tensor> first)
     {
         using var scope = NewDisposeScope();
-        var parameter = nn.Parameter(first());
-        parameter.DetachFromDisposeScope();
+        var parameter = nn.Parameter(first().DetachFromDisposeScope());                   // from a scope it would take the tensor, whose finalizer then fails
         register_parameter(name, parameter);
         return parameter;
     }

@@ -40,7 +40,7 @@ public sealed class FolderLockTests
             return;
         }
         string file = _folder.File(".lock", []);
-        using var holder = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("/usr/bin/flock", [file, "sh", "-c", "echo held; exec sleep 600"])
+        using var holder = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("/usr/bin/flock", ["-o", file, "sh", "-c", "echo held; exec sleep 600"])
         {
             RedirectStandardOutput = true,
         })!;

@@ -12,16 +12,21 @@ namespace Microsoft.ML.Mobius.Tests.Training;
 [TestClass]
 public sealed class TrainingFormulaTests
 {
-    private static readonly TrainingSettings TwoSteps = new() { Steps = 2, BatchSize = 2, WarmupSteps = 0, HeldOutFraction = 0, EvaluateEvery = 0 };
+    /// <summary>Of a seed by which the first clip has little noise on, where weightings differ most.</summary>
+    private static readonly TrainingSettings TwoSteps = new()
+    {
+        Steps = 2, BatchSize = 2, WarmupSteps = 0, HeldOutFraction = 0, EvaluateEvery = 0,
+        Seed = Enumerable.Range(0, 1000).First(seed => new TrainingRandom(seed).Batch(0).Next(1000) < 100),
+    };
 
     private static readonly Dictionary<string, (Func<TrainingSettings, TrainingSettings> Settings, Action<TextToVideoModel> Model)> s_options = new()
     {
         ["usual"] = (settings => settings, _ => { }),
-        ["another seed"] = (settings => settings with { Seed = 5 }, _ => { }),
+        ["another seed"] = (settings => settings with { Seed = settings.Seed + 1 }, _ => { }),
         ["batch of 3"] = (settings => settings with { BatchSize = 3 }, _ => { }),
         ["accumulation"] = (settings => settings with { GradientAccumulationSteps = 2 }, _ => { }),
         ["learning rate"] = (settings => settings with { LearningRate = 3e-3 }, _ => { }),
-        ["linear"] = (settings => settings with { LearningRateSchedule = LearningRateSchedule.Linear }, _ => { }),
+        ["constant"] = (settings => settings with { LearningRateSchedule = LearningRateSchedule.Constant }, _ => { }),
         ["warm-up"] = (settings => settings with { WarmupSteps = 4 }, _ => { }),
         ["weight decay"] = (settings => settings with { WeightDecay = 20 }, _ => { }),
         ["clipping"] = (settings => settings with { MaxGradientNorm = 1e-2 }, _ => { }),
@@ -30,7 +35,6 @@ public sealed class TrainingFormulaTests
         ["offset noise"] = (settings => settings with { OffsetNoise = 0.5 }, _ => { }),
         ["input perturbation"] = (settings => settings with { InputPerturbation = 0.5 }, _ => { }),
         ["caption dropout"] = (settings => settings with { CaptionDropout = 1 }, _ => { }),
-        ["no caption dropout"] = (settings => settings with { CaptionDropout = 0, Seed = 1 }, _ => { }),
         ["average"] = (settings => settings with { EmaDecay = 0.9 }, _ => { }),
         ["images"] = (settings => settings with { ImageShare = 1 }, _ => { }),
         ["frame correlation"] = (settings => settings, model => model.CorrelateFrames(0.5)),
@@ -117,7 +121,7 @@ public sealed class TrainingFormulaTests
 
             using var _ = no_grad();
             double norm = Math.Sqrt(parameters.Where(p => p.grad is not null).Sum(p => p.grad!.square().sum().item<float>()));
-            double rate = settings.LearningRate * (settings.LearningRateSchedule == LearningRateSchedule.Linear ? 1 - (n - 1.0) / settings.Steps
+            double rate = settings.LearningRate * (settings.LearningRateSchedule == LearningRateSchedule.Constant ? 1
                 : 0.5 * (1 + Math.Cos(Math.PI * (n - 1) / settings.Steps))) * Math.Min(1, n / Math.Max(1.0, settings.WarmupSteps));
             foreach (var (i, p) in parameters.Index())
             {

@@ -63,6 +63,9 @@ public sealed class TextToVideoSamplerTests
     public void Generate_EveryWay_GivesItsOwnClipTheSameAgainAndKeepsNoTensors(object way)
     {
         using var model = Tiny.Video(told: true);
+        using (no_grad())
+            foreach (var parameter in model.UNet.Temporal.parameters())
+                parameter.add_(0.05 * randn_like(parameter));                             // untrained, frames do not count for each other
         var (sampler, settings) = (new TextToVideoSampler(model), (SamplingSettings)way);
         VideoClip Generate(SamplingSettings settings) => sampler.Generate("(a:3) b", "", settings, 1, source: SmallVideos.Gradient(3, 16, 12));
         var clip = Generate(settings);
@@ -94,7 +97,7 @@ public sealed class TextToVideoSamplerTests
         int held = shown.Pixels.Length;
         double Psnr(VideoClip made) => SmallVideos.Psnr(shown, new VideoClip(made.Pixels.Span[..held], 2, 16, 12, 8));
         var (made, free) = (sampler.Generate("a", "", Small with { Steps = 8, HeldFrames = 2 }, 1, source: source), sampler.Generate("a", "", Small with { Steps = 8 }, 1));
-        Assert.IsGreaterThan(25, Psnr(made));                                             // but for the noise that the last step leaves
+        Assert.IsGreaterThan(20, Psnr(made));                                             // but for the noise that the last step leaves
         Assert.IsGreaterThan(Psnr(free), Psnr(made));
         Assert.IsFalse(made.Pixels.Span[held..].SequenceEqual(made.Pixels.Span[(held / 2)..held]));
     }

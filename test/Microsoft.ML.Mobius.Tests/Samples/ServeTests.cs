@@ -222,7 +222,7 @@ public sealed class ServeTests
     public async Task Page_InChromium_ShowsProgressThenThePlayingVideoAndCancels(int width)
     {
         await Start("--Serve:QueueLength", "5");
-        using var page = await Chromium.Open(_http.BaseAddress!, width, height: 900);
+        await using var page = await Chromium.Open(_http.BaseAddress!, width, height: 900);
         await page.Until("document.readyState === 'complete' && kept === 40");
 
         await Ask("<b>a fox</b>");

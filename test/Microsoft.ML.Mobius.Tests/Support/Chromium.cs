@@ -6,7 +6,7 @@ using System.Text.Json.Nodes;
 namespace Microsoft.ML.Mobius.Tests;
 
 /// <summary>A page in a headless Chromium, driven through its DevTools protocol.</summary>
-internal sealed class Chromium : IDisposable
+internal sealed class Chromium : IAsyncDisposable
 {
     private const string Listening = "DevTools listening on ";
 
@@ -40,7 +40,7 @@ internal sealed class Chromium : IDisposable
                 line = await page._process.StandardError.ReadLineAsync();
             while (line?.StartsWith(Listening, StringComparison.Ordinal) == false);
             Assert.IsNotNull(line, "Chromium ended.");
-            page._process.BeginErrorReadLine();
+            _ = page._process.StandardError.ReadToEndAsync();          // else it waits once the pipe is full
             await page._socket.ConnectAsync(new Uri(line[Listening.Length..]), default);
             var made = await page.Send("Target.createTarget", new() { ["url"] = "about:blank" });
             var attached = await page.Send("Target.attachToTarget", new() { ["targetId"] = $"{made["targetId"]}", ["flatten"] = true });
@@ -52,7 +52,7 @@ internal sealed class Chromium : IDisposable
         }
         catch
         {
-            page.Dispose();
+            await page.DisposeAsync();
             throw;
         }
     }
@@ -67,7 +67,7 @@ internal sealed class Chromium : IDisposable
     }
 
     /// <summary>Waits until an expression is true.</summary>
-    public Task Until(string condition, int seconds = 60) => Evaluate($$"""
+    public Task Until(string condition, int seconds = 120) => Evaluate($$"""
         new Promise((resolve, reject) => {
           const end = Date.now() + {{seconds * 1000}};
           (function look() {
@@ -82,11 +82,15 @@ internal sealed class Chromium : IDisposable
     public async Task Screenshot(string file)
         => await File.WriteAllBytesAsync(file, Convert.FromBase64String($"{(await Send("Page.captureScreenshot", []))["data"]}"));
 
-    public void Dispose()
+    public async ValueTask DisposeAsync()
     {
+        _session = null;
+        if (_socket.State == WebSocketState.Open)
+            await Send("Browser.close", []);
+        else
+            _process.Kill(entireProcessTree: true);
+        await _process.WaitForExitAsync();
         _socket.Dispose();
-        _process.Kill(entireProcessTree: true);
-        _process.WaitForExit();
         _process.Dispose();
         _profile.Dispose();
     }

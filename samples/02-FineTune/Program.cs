@@ -1,6 +1,6 @@
 // Fine-tunes on a folder of clips with a captions.jsonl, one line {"video": "0000.mp4", "caption": "a red circle growing"} per clip, and saves
 // the model. First draw clips: dotnet run -c Release --project samples/Shapes -- --out clips
-// Then: dotnet run -c Release --project samples/02-FineTune -- clips model.zip 1200
+// Then: dotnet run -c Release --project samples/02-FineTune -- clips model.zip 1000
 using System.Text.Json;
 using Microsoft.ML;
 using Microsoft.ML.Mobius;
@@ -8,7 +8,7 @@ using Microsoft.ML.Runtime;
 
 string folder = args.Length > 0 ? args[0] : "clips";
 string modelFile = args.Length > 1 ? args[1] : "model.zip";
-int steps = args.Length > 2 ? int.Parse(args[2]) : 1200;
+int steps = args.Length > 2 ? int.Parse(args[2]) : 1000;
 
 var mlContext = new MLContext(seed: 0);
 mlContext.Log += (_, e) =>

@@ -5,7 +5,7 @@ using Microsoft.ML;
 using Microsoft.ML.Transforms.Text;
 
 string folder = args.Length > 0 ? args[0] : "clips";
-int steps = args.Length > 1 ? int.Parse(args[1]) : 1200;
+int steps = args.Length > 1 ? int.Parse(args[1]) : 1000;
 
 var mlContext = new MLContext(seed: 0);
 IDataView clips = mlContext.Data.LoadFromEnumerable(

@@ -26,13 +26,13 @@ public static class TextToVideoCatalog
     /// <param name="outputColumnName">Name of the video column that is added.</param>
     /// <param name="inputColumnName">Name of the text column that holds the captions when fitting and the prompts when generating.</param>
     /// <param name="clipColumnName">Name of the column of clips, as paths or as videos; used when fitting only.</param>
-    /// <param name="steps">Training steps, at least 0; the default is 1200.</param>
+    /// <param name="steps">Training steps, at least 0; the default is 1000.</param>
     /// <param name="frameCount">Frames per clip, at least 1; the default is 8.</param>
     /// <param name="layout">How temporal layers join the spatial ones; the default is <see cref="UNetLayout.StreamParallel"/>.</param>
     /// <returns>The trainer; its <see cref="TextToVideoTrainer.Fit"/> gives the transformer that generates videos.</returns>
     /// <exception cref="ArgumentException">Parameters are out of their range; the message names all of them.</exception>
     public static TextToVideoTrainer TextToVideo(this TransformsCatalog catalog, string outputColumnName = "Video",
-        string inputColumnName = "Caption", string clipColumnName = "Clip", int steps = 1200, int frameCount = 8, UNetLayout layout = UNetLayout.StreamParallel)
+        string inputColumnName = "Caption", string clipColumnName = "Clip", int steps = 1000, int frameCount = 8, UNetLayout layout = UNetLayout.StreamParallel)
         => catalog.TextToVideo(new TextToVideoTrainer.Options
         {
             OutputColumnName = outputColumnName,

@@ -221,10 +221,10 @@ public sealed partial class TextToVideoTrainer
         public string? CacheFolder { get; set; }
 
         /// <summary>
-        /// Training steps, at least 0; the default is 1200. 0 trains nothing: the result is the untrained start, whose frames are those of
+        /// Training steps, at least 0; the default is 1000. 0 trains nothing: the result is the untrained start, whose frames are those of
         /// the base image model and do not move as in a video; the clip column is not looked at, and the data may be empty.
         /// </summary>
-        public int Steps { get; set; } = 1200;
+        public int Steps { get; set; } = 1000;
 
         /// <summary>Clips per batch, at least 1; the default is 8.</summary>
         public int BatchSize { get; set; } = 8;

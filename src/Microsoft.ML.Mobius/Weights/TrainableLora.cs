@@ -24,8 +24,8 @@ internal sealed class TrainableLora : nn.Module
         foreach (var (name, layer) in layers)
         {
             var weight = layer.weight!;                                                   // [out, in]
-            var down = Trained($"{name}.down", () => randn([rank, weight.shape[1]], generator: generator).div(rank).to(weight.device));
-            var up = Trained($"{name}.up", () => zeros([weight.shape[0], rank], device: weight.device));
+            var down = Trained($"{name}.down", weight.shape[1], rank, weight.device, first => first.copy_(randn([rank, weight.shape[1]], generator: generator).div(rank)));
+            var up = Trained($"{name}.up", rank, weight.shape[0], weight.device, first => first.zero_());
             _layers.Add((name, layer, down, up));
             _hooks.Add(layer.register_forward_hook(
                 (_, x, y) => y + alpha / rank * nn.functional.linear(nn.functional.linear(x, down), up)).remove);
@@ -46,11 +46,14 @@ internal sealed class TrainableLora : nn.Module
         base.Dispose(disposing);
     }
 
-    private Parameter Trained(string name, Func<Tensor> first)
+    // The weight of a layer, not nn.Parameter of a tensor: that leaves a tensor in the dispose scope whose finalizer fails once the scope is disposed.
+    private Parameter Trained(string name, long inputs, long outputs, Device device, Action<Tensor> start)
     {
         using var scope = NewDisposeScope();
-        var parameter = nn.Parameter(first().DetachFromDisposeScope());                   // from a scope it would take the tensor, whose finalizer then fails
-        register_parameter(name, parameter);
-        return parameter;
+        using var _ = no_grad();
+        var layer = nn.Linear(inputs, outputs, hasBias: false, device: device);
+        start(layer.weight!);
+        register_module(name.Replace('.', '_'), layer);
+        return layer.weight!;
     }
 }

@@ -38,7 +38,7 @@ public sealed class LoraTrainingTests
         {
             Assert.IsEmpty(Moved(), "Weights move in training.");
             if (progress.Step == FourSteps.Steps)
-                live = Output(model).MoveToOtherDisposeScope(scope);
+                live = Output(model).DetachFromDisposeScope();
         });
 
         string[] layers = [.. part == TrainedPart.SpatialLora ? model.UNet.SpatialAttentions().Select(layer => $"spatial.{layer.Name}.weight")
@@ -54,6 +54,7 @@ public sealed class LoraTrainingTests
         Assert.IsEmpty(applied.UnmatchedKeys);
         Assert.HasCount(layers.Length, applied.Layers);
         Close.AssertRelative(live!, Output(other), 1e-5, "from the file");
+        live!.Dispose();
     }
 
     [TestMethod]

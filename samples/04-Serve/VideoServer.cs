@@ -63,7 +63,7 @@ public static class VideoServer
             if (queue.TryAdd(request) is { } state)
                 return Results.Accepted($"/videos/{state.Id}", state);
             response.Headers.RetryAfter = Math.Ceiling(queue.LastSeconds).ToString(CultureInfo.InvariantCulture);
-            return Results.Problem("As many videos wait as can. Try again later.", statusCode: StatusCodes.Status503ServiceUnavailable);
+            return Results.Problem("The queue is full. Try again later.", statusCode: StatusCodes.Status503ServiceUnavailable);
         });
 
         var video = app.MapGroup("/videos/{id:guid}");

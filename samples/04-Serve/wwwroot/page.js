@@ -43,13 +43,11 @@ function show(video) {
 
 function look(screen, video, ended) {
   const source = video.status === 'done' ? `videos/${video.id}/video.mp4` : video.preview ? `videos/${video.id}/preview.png?step=${video.preview}` : '';
-  if (screen.dataset.source === source)
+  if (!source)
+    screen.textContent = ended ? 'no video' : '';
+  if (!source || screen.dataset.source === source)
     return;
   screen.dataset.source = source;
-  if (!source) {
-    screen.textContent = ended ? 'no video' : '';
-    return;
-  }
   const picture = document.createElement(video.status === 'done' ? 'video' : 'img');
   if (video.status === 'done') {
     Object.assign(picture, { autoplay: true, loop: true, muted: true, playsInline: true, tabIndex: 0 });

@@ -4,7 +4,6 @@ using System.Text;
 using Microsoft.ML.Mobius.Files;
 using OxyPlot;
 using OxyPlot.Axes;
-using OxyPlot.Legends;
 using OxyPlot.Series;
 
 namespace Microsoft.ML.Mobius.Cli.Evaluation;
@@ -23,6 +22,8 @@ internal sealed record LossCurve(string Name, IReadOnlyList<(int Time, Interval 
 internal static class EvaluationReport
 {
     private const int PlotWidth = 760, PlotHeight = 380;
+
+    private static readonly OxyColor[] s_colours = [OxyColors.SteelBlue, OxyColors.DarkOrange];
 
     private const string Style = """
         :root { color-scheme: light }
@@ -57,7 +58,8 @@ internal static class EvaluationReport
                 page.Append($"<tr>{string.Concat(row.Select(cell => $"<td>{Text(cell)}</td>"))}</tr>");
             page.Append("</table></div>\n");
         }
-        page.Append($"<h2>Denoising loss over the noise levels</h2><div class=\"wide\">{Plot(curves)}</div>\n");
+        var key = curves.Zip(s_colours, (curve, colour) => $"<br><span style=\"color:#{colour.ToUint() & 0xFFFFFF:x6}\">&#9632;</span> {Text(curve.Name)}");
+        page.Append($"<h2>Denoising loss over the noise levels</h2><p>Mean squared error; the bands are the 95 % intervals.{string.Concat(key)}</p><div class=\"wide\">{Plot(curves)}</div>\n");
         foreach (var (heading, file) in sheets)
             page.Append($"<h2>{Text(heading)}</h2><div class=\"wide\"><img alt=\"{Text(heading)}\" src=\"data:image/png;base64,{Convert.ToBase64String(File.ReadAllBytes(file))}\"></div>\n");
         page.Append("</body></html>\n");
@@ -67,13 +69,12 @@ internal static class EvaluationReport
     private static string Plot(IReadOnlyList<LossCurve> curves)
     {
         var plot = new PlotModel { Background = OxyColors.White };
-        plot.Legends.Add(new Legend { LegendPosition = LegendPosition.TopRight });
-        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Bottom, Title = "time step (right: noise alone)", MajorGridlineStyle = LineStyle.Dot });
-        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Title = "mean squared error", Minimum = 0, MaximumPadding = 0.05, MajorGridlineStyle = LineStyle.Dot });
-        foreach (var (curve, colour) in curves.Zip([OxyColors.SteelBlue, OxyColors.DarkOrange]))
+        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Bottom, Title = "time step (right: noise alone)", AxisTitleDistance = 10, MajorGridlineStyle = LineStyle.Dot });
+        plot.Axes.Add(new LinearAxis { Position = AxisPosition.Left, Minimum = 0, MaximumPadding = 0.05, MajorGridlineStyle = LineStyle.Dot });
+        foreach (var (curve, colour) in curves.Zip(s_colours))
         {
             var band = new AreaSeries { Color = OxyColors.Transparent, Color2 = OxyColors.Transparent, Fill = OxyColor.FromAColor(50, colour) };
-            var line = new LineSeries { Title = curve.Name, Color = colour, MarkerType = MarkerType.Circle, MarkerFill = colour, MarkerSize = 3 };
+            var line = new LineSeries { Color = colour, MarkerType = MarkerType.Circle, MarkerFill = colour, MarkerSize = 3 };
             foreach (var (time, loss) in curve.Points)
             {
                 band.Points.Add(new DataPoint(time, loss.Low));

@@ -115,7 +115,7 @@ public sealed class ServeTests
         Assert.AreEqual(20, refused.Length + taken.Length);
         Assert.IsTrue(taken.Length is 5 or 6, $"{taken.Length}");      // the worker may have taken the first by then, or not
         Assert.IsTrue(refused.All(answer => answer.Headers.RetryAfter!.Delta > TimeSpan.Zero));
-        Assert.Contains("wait", $"{(await Json(refused[0]))["detail"]}");
+        Assert.Contains("queue is full", $"{(await Json(refused[0]))["detail"]}");
         await _http.DeleteAsync($"/videos/{first["id"]}");
         var ends = await Task.WhenAll(taken.Select(Ended));
         Assert.IsTrue(ends.All(state => $"{state["status"]}" == "done"));
@@ -238,7 +238,7 @@ public sealed class ServeTests
 
         using var other = await Post("another slow one", Long);
         await page.Evaluate("prompt.value = 'many'; Promise.all([...Array(20)].map(() => form.onsubmit(new Event('submit'))))");
-        await page.Until("message.textContent.includes('As many videos wait as can')");
+        await page.Until("message.textContent.includes('The queue is full')");
         await Picture("full");
         await _http.DeleteAsync($"/videos/{(await Json(other))["id"]}");
         await page.Until("document.querySelectorAll('article video').length >= 6 && !document.querySelector('progress:not([hidden])')");

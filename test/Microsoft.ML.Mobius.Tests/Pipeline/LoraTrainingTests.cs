@@ -106,7 +106,8 @@ public sealed class LoraTrainingTests
     [TestMethod]
     public void Fit_TemporalLoraOnANewTemporalHalf_IsRefused()
     {
-        var trainer = Trainer(Video(), options => (options.TrainedPart, options.Layout, options.TemporalWidthDivisor) = (TrainedPart.TemporalLora, UNetLayout.StreamParallel, 4));
+        var trainer = Trainer(Video(), options => (options.TrainedPart, options.Layout, options.TemporalWidthDivisor, options.JoinedLevels)
+            = (TrainedPart.TemporalLora, UNetLayout.StreamParallel, 4, 0));
         Assert.Contains("nothing that a LoRA could change", Assert.Throws<ArgumentException>(() => trainer.Fit(_tiny.Clips())).Message);
     }
 

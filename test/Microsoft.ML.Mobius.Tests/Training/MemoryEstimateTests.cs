@@ -68,7 +68,7 @@ public sealed class MemoryEstimateTests
         Assert.IsLessThan(usual.Gradients / 2, lean.Gradients);
         Assert.AreEqual(usual.Gradients, after.Gradients);
         Assert.AreEqual(usual.Gradients, several.Gradients);
-        Assert.IsLessThan(usual.PeakBytes - usual.OptimizerMoments, lean.PeakBytes);
+        Assert.IsLessThan(usual.PeakBytes - usual.OptimizerMoments * 9 / 10, lean.PeakBytes);
     }
 
     [TestMethod]

@@ -16,7 +16,9 @@ public enum UNetLayout
     /// </summary>
     LayerParallel,
 
-    /// <summary>Mobius: a frozen spatial stream and a trained temporal stream side by side; no gradient crosses a spatial layer. The default.</summary>
+    /// <summary>
+    /// Mobius: a frozen spatial stream and a trained temporal stream side by side; no gradient crosses a spatial layer, but in levels where the two are joined. The default.
+    /// </summary>
     StreamParallel,
 }
 

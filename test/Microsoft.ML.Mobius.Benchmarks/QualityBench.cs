@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -84,16 +83,16 @@ internal static class QualityBench
 
     private static Learned Learn(Lesson lesson)
     {
-        var steps = new Stopwatches();
+        var clock = new Clock();
         var options = new TextToVideoTrainer.Options
         {
-            Steps = lesson.Steps, Seed = lesson.Seed, EvaluateEvery = lesson.Steps, CacheFolder = lesson.Cache, FrameRate = ShapeSpec.FrameRate, Progress = steps,
+            Steps = lesson.Steps, Seed = lesson.Seed, EvaluateEvery = lesson.Steps, CacheFolder = lesson.Cache, FrameRate = ShapeSpec.FrameRate, Progress = clock,
         };
         Arms.Single(arm => arm.Name == lesson.Arm).Change(options);
         var mlContext = new MLContext(lesson.Seed);
         using var model = mlContext.Transforms.TextToVideo(options).Fit(mlContext.Data.LoadFromEnumerable(CaptionedClip.ReadFolder(lesson.Clips)));
         var heldOut = model.History.HeldOut;
-        return new Learned(lesson.Arm, lesson.Seed, lesson.Steps, heldOut[0].Loss, heldOut[^1].Loss, steps.CpuSeconds, model.History.PeakMemoryBytes,
+        return new Learned(lesson.Arm, lesson.Seed, lesson.Steps, heldOut[0].Loss, heldOut[^1].Loss, clock.CpuSeconds.Sum(), model.History.PeakMemoryBytes,
             model.TrainedParameterCount, lesson.Shapes ? Score(mlContext, model, lesson.Seed) : null);
     }
 
@@ -143,7 +142,7 @@ internal static class QualityBench
     private static string Range(IEnumerable<double> values, string form)
     {
         double[] all = [.. values];
-        string Text(double value) => value.ToString(form, CultureInfo.InvariantCulture).Replace(" %", " %", StringComparison.Ordinal);
+        string Text(double value) => value.ToString(form, CultureInfo.InvariantCulture);
         return all.Length == 1 || all.Min() == all.Max() ? Text(all[0]) : $"{Text(all.Average())} ({Text(all.Min())} .. {Text(all.Max())})";
     }
 
@@ -153,19 +152,6 @@ internal static class QualityBench
 
     private static Learned InOwnProcess(Lesson lesson, CancellationToken interrupt)
         => OwnProcess.Ask<Learned>(Command, JsonSerializer.Serialize(lesson), Mark, interrupt);
-
-    private sealed class Stopwatches : IProgress<TrainingProgress>
-    {
-        private double? _first;
-
-        public double CpuSeconds { get; private set; }
-
-        public void Report(TrainingProgress step)
-        {
-            _first ??= ProcessorTime.Now();
-            CpuSeconds = ProcessorTime.Now() - _first.Value;
-        }
-    }
 
     private sealed class Prompt
     {

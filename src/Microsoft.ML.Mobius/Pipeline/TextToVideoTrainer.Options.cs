@@ -77,7 +77,7 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is null: as in the pretrained video model, and 2
-        /// for an image model. Of effect in StreamParallel alone.
+        /// for an image model, or 1 with <see cref="UNet.Lateral.Identity"/>. Of effect in StreamParallel alone.
         /// </summary>
         public int? TemporalWidthDivisor { get; set; }
 
@@ -502,7 +502,9 @@ public sealed partial class TextToVideoTrainer
             $"{string.Join(' ', shapes.FrameCounts)}; {string.Join(' ', shapes.Sizes)}; {FrameRate:R} {FrameStride} {ShortClip} {Windows} {WindowStride} {Mirror} {RandomCrop}");
 
         /// <summary>The image model's architecture with the temporal half asked for.</summary>
-        internal UNetConfig Architecture(UNetConfig image) => image with
+        /// <exception cref="ArgumentException">It has fewer levels than <see cref="JoinedLevels"/>.</exception>
+        internal UNetConfig Architecture(UNetConfig image) => JoinedLevels > image.LevelCount
+            ? throw new ArgumentException($"JoinedLevels is {JoinedLevels}, but the U-Net has {image.LevelCount} levels: 0 to {image.LevelCount} are possible.") : image with
         {
             Layout = Layout!.Value, TemporalWidthDivisor = TemporalWidthDivisor!.Value, Lateral = Lateral!.Value, TemporalText = TemporalText!.Value,
             FramePositions = FramePositions!.Value, JoinedLevels = JoinedLevels!.Value,

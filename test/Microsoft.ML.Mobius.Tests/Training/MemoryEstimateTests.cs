@@ -72,6 +72,11 @@ public sealed class MemoryEstimateTests
     }
 
     [TestMethod]
+    public void EstimateMemory_MoreJoinedLevelsThanThereAre_NamesTheOption()
+        => Assert.Contains("JoinedLevels is 3, but the U-Net has 2 levels", Assert.Throws<ArgumentException>(
+            () => new TextToVideoTrainer(new MLContext(), new TextToVideoTrainer.Options { JoinedLevels = 3 }).EstimateMemory()).Message);
+
+    [TestMethod]
     public void Fit_TellsTheEstimate()
     {
         var tiny = new TinyPipeline();

@@ -163,7 +163,7 @@ internal static class InspectCommand
     private static JsonObject UNet(UNetConfig config) => new()
     {
         ["channels"] = new JsonArray([.. config.BlockOutChannels.Select(channels => JsonValue.Create(channels))]), ["layersPerBlock"] = config.LayersPerBlock,
-        ["textWidth"] = config.CrossAttentionDim, ["temporalWidthDivisor"] = config.TemporalWidthDivisor, ["joinedLevels"] = config.JoinedLevels, ["temporalText"] = config.TemporalText,
+        ["textWidth"] = config.CrossAttentionDim, ["temporalWidthDivisor"] = config.TemporalWidthDivisor, ["resampling"] = config.Resampling.ToString(), ["joinedLevels"] = config.JoinedLevels, ["temporalText"] = config.TemporalText,
         ["framePositions"] = config.FramePositions,
     };
 

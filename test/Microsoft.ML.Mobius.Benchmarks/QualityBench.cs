@@ -35,6 +35,7 @@ internal static class QualityBench
         ("full-width", "a temporal stream as wide as the spatial one", options => options.TemporalWidthDivisor = 1),
         ("quarter-width", "a temporal stream a quarter as wide", options => options.TemporalWidthDivisor = 4),
         ("identity-lateral", "full width, laterals fixed as the identity", options => (options.TemporalWidthDivisor, options.Lateral) = (1, Lateral.Identity)),
+        ("own-resampling", "u goes from level to level by convolutions of its own", options => options.Resampling = Resampling.Convolution),
         ("not-told", "temporal layers are told neither the text nor the frames' places", options => options.TemporalText = options.FramePositions = false),
     ];
 

@@ -88,6 +88,12 @@ public sealed partial class TextToVideoTrainer
         public Lateral? Lateral { get; set; }
 
         /// <summary>
+        /// How the temporal stream goes from level to level; the default is null: as in the pretrained video model, and <see cref="Resampling.Pooling"/>
+        /// for an image model. Of effect in StreamParallel alone.
+        /// </summary>
+        public Resampling? Resampling { get; set; }
+
+        /// <summary>
         /// Of the up levels of StreamParallel the last so many run in one stream, into which the temporal one is added before them; the default is null: as in the
         /// pretrained video model, and 1 for an image model. There frames meet in spatial layers and gradients cross those, which is what most of the
         /// difference in quality to Serial turned out to lie in. 0 is the paper's network (arXiv 2407.06617), whose streams are fused after all
@@ -469,6 +475,7 @@ public sealed partial class TextToVideoTrainer
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? (copy.Lateral == UNet.Lateral.Identity ? 1 : 2);
             copy.JoinedLevels ??= model.Video is { Layout: UNetLayout.StreamParallel } video ? video.JoinedLevels : 1;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
+            copy.Resampling ??= model.Video?.Resampling ?? UNet.Resampling.Pooling;
             copy.TemporalText ??= model.Video?.TemporalText ?? true;
             copy.FramePositions ??= model.Video?.FramePositions ?? true;
             copy.FrameCount ??= model.FrameCount;
@@ -507,7 +514,7 @@ public sealed partial class TextToVideoTrainer
             ? throw new ArgumentException($"JoinedLevels is {JoinedLevels}, but the U-Net has {image.LevelCount} levels: 0 to {image.LevelCount} are possible.") : image with
         {
             Layout = Layout!.Value, TemporalWidthDivisor = TemporalWidthDivisor!.Value, Lateral = Lateral!.Value, TemporalText = TemporalText!.Value,
-            FramePositions = FramePositions!.Value, JoinedLevels = JoinedLevels!.Value,
+            FramePositions = FramePositions!.Value, JoinedLevels = JoinedLevels!.Value, Resampling = Resampling!.Value,
         };
 
         internal GenerationOptions Generation(long seed)
@@ -602,6 +609,8 @@ public sealed partial class TextToVideoTrainer
             foreach (var lora in Loras?.Where(lora => lora is not null) ?? [])
                 if (string.IsNullOrWhiteSpace(lora.Path) || !double.IsFinite(lora.Scale))
                     yield return FormattableString.Invariant($"The LoRA of path '{lora.Path}' and scale {lora.Scale} must have a path and a finite scale.");
+            if (Resampling is { } resampling && !Enum.IsDefined(resampling))
+                yield return $"Resampling is {Resampling}; known are {string.Join(", ", Enum.GetNames<UNet.Resampling>())}.";
             if (Lateral is { } lateral && !Enum.IsDefined(lateral))
                 yield return $"Lateral is {Lateral}; known are {string.Join(", ", Enum.GetNames<UNet.Lateral>())}.";
             if (!Enum.IsDefined(ShortClip))

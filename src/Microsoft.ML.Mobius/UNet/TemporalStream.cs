@@ -136,8 +136,9 @@ internal sealed class TemporalBlock : nn.Module
                     .Select(p => (p.Item1, nn.Conv2d(p.width, channels, 1)))]);
             if (config.Lateral == Lateral.Convolution)
                 _laterals = nn.ModuleList([.. Enumerable.Range(0, entries).Select(_ => IdentityConvolution(level.Channels, channels))]);
-            _downsamplers = level.Downsamples ? nn.ModuleList(new Downsampler(channels)) : null;
-            _upsamplers = level.Upsamples ? nn.ModuleList(new Upsampler(channels)) : null;
+            bool convolves = config.Resampling == Resampling.Convolution;
+            _downsamplers = level.Downsamples && convolves ? nn.ModuleList(new Downsampler(channels)) : null;
+            _upsamplers = level.Upsamples && convolves ? nn.ModuleList(new Upsampler(channels)) : null;
         }
         RegisterComponents();
     }
@@ -185,9 +186,11 @@ internal sealed class TemporalBlock : nn.Module
         }
     }
 
-    public Tensor Downsample(Tensor u) => _downsamplers![0].call(u);
+    /// <summary>Down_u, [N, C_u, h, w] to [N, C_u, ⌈h/2⌉, ⌈w/2⌉].</summary>
+    public Tensor Downsample(Tensor u) => _downsamplers?[0].call(u) ?? nn.functional.avg_pool2d(u, 2, ceil_mode: true);
 
-    public Tensor Upsample(Tensor u, long[] size) => _upsamplers![0].call(u, size);
+    /// <summary>Up_u, up to that height and width.</summary>
+    public Tensor Upsample(Tensor u, long[] size) => _upsamplers?[0].call(u, size) ?? nn.functional.interpolate(u, size: size, mode: InterpolationMode.Nearest);
 
     private Tensor Project(int i, Tensor u) => _projections is not null && _projections.ContainsKey($"{i}") ? _projections[$"{i}"].call(u) : u;
 

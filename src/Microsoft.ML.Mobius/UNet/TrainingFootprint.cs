@@ -194,15 +194,17 @@ internal sealed class TrainingFootprint
         }
 
         if (level.Downsamples)
-            AddResampling(Values(1, depth + 1));
+            AddResampling(Values(1, depth + 1), interpolated: 0);
         if (level.Upsamples)
-            AddResampling(2 * Values(1, depth - 1));                                       // what is interpolated, and its convolution
+            AddResampling(Values(1, depth - 1), interpolated: Values(1, depth - 1));
 
-        void AddResampling(long perChannel)
+        // A convolution's result, and on the way up what was interpolated for it.
+        void AddResampling(long perChannel, long interpolated)
         {
             (_part, _depth) = (_part + 1, int.MaxValue);
-            Add(frozen: ParameterCount.Convolution(c, c, 9), trained: stream ? ParameterCount.Convolution(cu, cu, 9) : 0,
-            held: perChannel * (c + (stream ? cu : 0)), result: perChannel * (c + (stream ? cu : 0)));
+            bool convolves = stream && _config.Resampling == Resampling.Convolution;
+            long held = (perChannel + interpolated) * c + (stream ? (perChannel + (convolves ? interpolated : 0)) * cu : 0);
+            Add(frozen: ParameterCount.Convolution(c, c, 9), trained: convolves ? ParameterCount.Convolution(cu, cu, 9) : 0, held: held, result: held);
         }
     }
 

@@ -32,6 +32,16 @@ public enum Lateral
     Identity,
 }
 
+/// <summary>How the temporal stream goes from level to level; used by <see cref="UNetLayout.StreamParallel"/> alone.</summary>
+public enum Resampling
+{
+    /// <summary>As the spatial one: trained 3x3 convolutions of its own, of stride 2 on the way down, after doubling by nearest neighbours on the way up.</summary>
+    Convolution,
+
+    /// <summary>Means of 2x2 positions on the way down, nearest neighbours on the way up: no parameters. The default.</summary>
+    Pooling,
+}
+
 /// <summary>
 /// Architecture of a U-Net: diffusers' unet/config.json and, for video, the layout. Level k has <see cref="BlockOutChannels"/>[k] channels.
 /// </summary>
@@ -105,6 +115,7 @@ internal sealed record UNetConfig
     /// <summary>The temporal stream of StreamParallel has C / this channels at a level of C: 1, 2, 4 or 8.</summary>
     [JsonPropertyName("mobius_temporal_width_divisor")] public int TemporalWidthDivisor { get; init; } = 1;
     [JsonPropertyName("mobius_lateral")] public Lateral Lateral { get; init; } = Lateral.Convolution;
+    [JsonPropertyName("mobius_resampling")] public Resampling Resampling { get; init; } = Resampling.Convolution;
 
     /// <summary>
     /// Of the up levels of StreamParallel the last so many run in one stream, into which u is added before them, as Serial does; 0, the paper's, fuses the streams
@@ -189,6 +200,8 @@ internal sealed record UNetConfig
             throw new ArgumentException($"mobius_layout is {Layout}; known are {string.Join(", ", Enum.GetNames<UNetLayout>())}.");
         if (TemporalWidthDivisor is not (1 or 2 or 4 or 8))
             throw new ArgumentException($"mobius_temporal_width_divisor is {TemporalWidthDivisor}; 1, 2, 4 and 8 are possible.");
+        if (!Enum.IsDefined(Resampling))
+            throw new ArgumentException($"mobius_resampling is {Resampling}; known are {string.Join(", ", Enum.GetNames<Resampling>())}.");
         if (JoinedLevels < 0 || JoinedLevels > levels)
             throw new ArgumentException($"mobius_joined_levels is {JoinedLevels}; the U-Net has {levels} up levels, so 0 to {levels} are possible.");
         if (TemporalInner is { } of32 && (of32 is < 1 or > 32 || Layout != UNetLayout.Serial || Motion is not null))

@@ -24,6 +24,7 @@ public sealed class EveryOptionTests
         ["TemporalWidthDivisor"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["JoinedLevels"] = ["StreamParallelUNetTests.Forward_Joined_IsTheSumOfStreamsThenSerial", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["Lateral"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
+        ["Resampling"] = ["StreamParallelUNetTests.Forward_Pooling_HasNoResamplingOfItsOwn", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["TemporalText"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["FramePositions"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates"],
         ["MotionModulePath"] = ["LoraTests.Fit_MotionModules_TrainsAndSavesThem"],

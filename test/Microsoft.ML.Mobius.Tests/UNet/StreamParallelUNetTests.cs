@@ -122,6 +122,27 @@ public sealed class StreamParallelUNetTests
     }
 
     [TestMethod]
+    [DataRow(0)]
+    [DataRow(1)]
+    public void Forward_Pooling_HasNoResamplingOfItsOwn(int joined)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        random.manual_seed(1);
+        var config = Tiny.UNet with { Resampling = Resampling.Pooling, JoinedLevels = joined };
+        var spatial = Tiny.Spatial(config);
+        using var unet = VideoUNet.Around(spatial, config);
+        var (z, t, text) = (randn([1, 4, 3, 9, 7]), full([1], 400, ScalarType.Int64), randn([1, 5, 16]));
+        var u = arange(5 * 3).reshape([1, 1, 5, 3]).to(ScalarType.Float32);
+
+        Assert.IsFalse(unet.Temporal.named_parameters().Any(p => p.name.Contains("samplers", StringComparison.Ordinal)));
+        Assert.IsTrue(tensor([2f, 3.5f, 8f, 9.5f, 12.5f, 14f]).equal(unet.Temporal.Down()[0].Downsample(u).flatten()).all().item<bool>(), "Means of what there is of 2x2.");
+        Assert.IsTrue(u.equal(unet.Temporal.Up()[0].Upsample(u, [10, 6])[.., .., TensorIndex.Slice(step: 2), TensorIndex.Slice(step: 2)]).all().item<bool>());
+        Assert.IsTrue(Axes.BatchToFrames(spatial.call(Axes.FramesToBatch(z), t.expand(3), text), 3).equal(unet.call(z, t, text)).all().item<bool>(),
+            "Before the first step it is the image model.");
+    }
+
+    [TestMethod]
     public void Forward_TwoClips_AreIndependent()
     {
         using var scope = NewDisposeScope();
@@ -197,14 +218,16 @@ public sealed class StreamParallelUNetTests
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution)]
     [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution, 1)]
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, 2)]
+    [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, 1, Resampling.Pooling)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity, 0, Resampling.Pooling)]
     [DataRow(UNetLayout.Serial, 1, Lateral.Convolution)]
     [DataRow(UNetLayout.LayerParallel, 1, Lateral.Convolution)]
-    public void Backward_Recomputed_GivesTheSameGradients(UNetLayout layout, int divisor, Lateral lateral, int joined = 0)
+    public void Backward_Recomputed_GivesTheSameGradients(UNetLayout layout, int divisor, Lateral lateral, int joined = 0, Resampling resampling = Resampling.Convolution)
     {
         using var scope = NewDisposeScope();
         using var unet = Trained(Tiny.UNet with
         {
-            Layout = layout, TemporalWidthDivisor = divisor, Lateral = lateral, JoinedLevels = joined, FramePositions = true,
+            Layout = layout, TemporalWidthDivisor = divisor, Lateral = lateral, JoinedLevels = joined, Resampling = resampling, FramePositions = true,
         });
         var (z, t, text) = (randn([2, 4, 3, 9, 7]), tensor([3L, 900L]), randn([2, 5, 16]));
         var (loss, gradients) = Gradients(unet, z, t, text);

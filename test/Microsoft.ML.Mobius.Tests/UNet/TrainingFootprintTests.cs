@@ -18,11 +18,14 @@ public sealed class TrainingFootprintTests
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, false, 1)]
     [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity, true, 2)]
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, true, 2)]
-    public void Parameters_AreThoseOfTheNetwork(UNetLayout layout, int divisor, Lateral lateral, bool told, int joined = 0)
+    [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, true, 1, Resampling.Pooling)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity, false, 0, Resampling.Pooling)]
+    public void Parameters_AreThoseOfTheNetwork(
+        UNetLayout layout, int divisor, Lateral lateral, bool told, int joined = 0, Resampling resampling = Resampling.Convolution)
     {
         var config = Tiny.UNet with
         {
-            Layout = layout, TemporalWidthDivisor = divisor, JoinedLevels = joined, Lateral = lateral, TemporalText = told, FramePositions = told, CrossAttentionDim = 24,
+            Layout = layout, TemporalWidthDivisor = divisor, JoinedLevels = joined, Lateral = lateral, TemporalText = told, FramePositions = told, CrossAttentionDim = 24, Resampling = resampling,
         };
         AssertSame(config);
     }

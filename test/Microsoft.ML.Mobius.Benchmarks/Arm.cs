@@ -24,11 +24,12 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         Plain(Baseline, UNetLayout.Serial, "the fair baseline: frozen spatial and trained temporal layers in one stream"),
         Plain("serial-narrow", UNetLayout.Serial, "the baseline, its temporal layers cut inside to the trained parameters of the default") with { Narrow = true },
         Plain("layer-parallel", UNetLayout.LayerParallel, "the network that the authors published"),
-        Plain("stream-parallel", UNetLayout.StreamParallel, "the paper's own: full width, nothing added"),
+        Plain("stream-parallel", UNetLayout.StreamParallel, "the paper's own: full width, nothing added, laterals and resampling without parameters"),
         new(Default, "the trainer's defaults", _ => { }),
         new("stream-parallel-adafactor", "the trainer's defaults, but for Adafactor", options => options.Optimizer = OptimizerKind.Adafactor),
         Without("recomputation", options => options.RecomputeActivations = false),
         Without("joined-level", options => options.JoinedLevels = 0),
+        Without("pooling", options => options.Resampling = Resampling.Convolution),
         Without("half-width", options => options.TemporalWidthDivisor = 1),
     ];
 
@@ -63,7 +64,7 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         options.Layout = layout;
         options.TemporalWidthDivisor = 1;
         options.JoinedLevels = 0;
-        options.Lateral = Lateral.Convolution;
+        (options.Lateral, options.Resampling) = (Lateral.Identity, Resampling.Pooling);
         options.TemporalText = options.FramePositions = options.RecomputeActivations = false;
     });
 

@@ -17,7 +17,7 @@ internal sealed class SerialUNet(UNetConfig config, SpatialStream spatial, Tempo
 
         Tensor Computed(int depth, Func<Tensor, Tensor> layer, Tensor h) => Part(recomputation, depth, () => layer(h));
         Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h)
-            => Part(recomputation, space.Depth, () => InOneStream(space, time, i, Joined(h), e, text, frames));
+            => InOneStream(recomputation, space.Depth, space, time, i, h, e, text, frames);
 
         var h = Computed(0, h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
         skips.Push(h);

@@ -124,8 +124,8 @@ internal sealed class SpatialBlock : nn.Module
     /// <summary>SC(x, e).</summary>
     public Tensor Resnet(int i, Tensor x, Tensor e) => _resnets[i].call(x, e);
 
-    /// <summary>SA(x, c), or x where the level has no attention.</summary>
-    public Tensor Attention(int i, Tensor x, Tensor text) => _attentions?[i].call(x, text) ?? x;
+    /// <summary>SA(x, c), or x where the level has no attention; a new tensor in any case.</summary>
+    public Tensor Attention(int i, Tensor x, Tensor text) => _attentions?[i].call(x, text) ?? x.alias();
 
     /// <summary>SA(SC(x, e), c).</summary>
     public Tensor Layer(int i, Tensor x, Tensor e, Tensor text) => Attention(i, Resnet(i, x, e), text);

@@ -75,8 +75,8 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         {
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
-                var (x, skip) = (h, Join(skipsOfS.Pop(), skipsOfU.Pop()));
-                h = Time(space.Depth, h => InOneStream(space, time, i, h, times, text, frames), x, skip);
+                // SC and SA take much to compute and keep little for the way back; TC and TA the other way round.
+                h = InOneStream(recomputation, Between, space, time, i, [h, Join(skipsOfS.Pop(), skipsOfU.Pop())], times, text, frames);
             }
             if (space.HasUpsampler())
             {

@@ -143,11 +143,11 @@ internal sealed class TemporalBlock : nn.Module
         RegisterComponents();
     }
 
-    /// <summary>TC(x), or x between motion modules.</summary>
-    public Tensor Convolution(int i, Tensor x, long frames) => _convolutions?[i].call(x, frames) ?? x;
+    /// <summary>TC(x), or x between motion modules; a new tensor in any case.</summary>
+    public Tensor Convolution(int i, Tensor x, long frames) => _convolutions?[i].call(x, frames) ?? x.alias();
 
-    /// <summary>TA(x), or x where the level has no temporal attention.</summary>
-    public Tensor Attention(int i, Tensor x, long frames, Tensor text) => _attentions?[i].call(x, frames, _takesText ? text : null) ?? x;
+    /// <summary>TA(x), or x where the level has no temporal attention; a new tensor in any case.</summary>
+    public Tensor Attention(int i, Tensor x, long frames, Tensor text) => _attentions?[i].call(x, frames, _takesText ? text : null) ?? x.alias();
 
     /// <summary>TA(TC(P(u) + L(s))); with joined levels, what that adds to L(s).</summary>
     public Tensor Layer(int i, Tensor u, Tensor s, long frames, Tensor text)

@@ -160,15 +160,22 @@ internal sealed class TrainingFootprint
             _depth = depth;
 
             // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that; else the result alone stays.
+            bool summed = _config.Layout == UNetLayout.LayerParallel, inParts = !stream && !summed;
             _part++;
-            long saved = stream ? 0 : 2 * C(width) + 3 * C(c) + (attends ? SavedBySpatialTransformer(c, depth) : 0);
-            Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels) + (attends ? ParameterCount.Transformer(c, c, _config.CrossAttentionDim) : 0),
-                lora: _images && attends ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0, saved: saved, held: stream ? C(c) : C(c) * (attends ? 2 : 1) + (joined ? C(width) : 0),
-                passing: stream ? 0 : C(c) * (attends ? PassingThroughTransformer : PassingThroughConvolutions), result: C(c));
+            _depth = stream || !_joins ? depth : int.MaxValue;
+            Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels), saved: stream ? 0 : 2 * C(width) + 3 * C(c),
+                held: C(c) + (joined && !stream ? C(width) : 0), passing: stream ? 0 : C(c) * PassingThroughConvolutions, result: C(c));
+            if (attends)
+            {
+                _part += inParts ? 1 : 0;
+                Add(frozen: ParameterCount.Transformer(c, c, _config.CrossAttentionDim), lora: _images ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0,
+                    saved: stream ? 0 : SavedBySpatialTransformer(c, depth), held: stream ? 0 : C(c), passing: stream ? 0 : C(c) * PassingThroughTransformer,
+                    result: inParts ? C(c) : 0);
+            }
             if (_images)
                 continue;
-            if (stream)
-                _part++;
+            _depth = depth;
+            _part += summed ? 0 : 1;
 
             // P, L and the sum, with [u; skip] before them.
             if (entered)
@@ -179,17 +186,18 @@ internal sealed class TrainingFootprint
             }
 
             // TC and TA; in LayerParallel the sums, too.
-            bool summed = _config.Layout == UNetLayout.LayerParallel;
             int inner = _config.Inner(cu), innerOfTA = stream ? cu : _config.InnerAttention(cu, level.Heads);
             if (_config.Motion is null)
-                Add(trained: ParameterCount.TemporalConvolution(cu, inner, summed ? width : null), result: stream ? C(cu) : 0,
+                Add(trained: ParameterCount.TemporalConvolution(cu, inner, summed ? width : null), result: summed ? 0 : C(cu),
                     saved: SavedByConvolution * (C(cu) + 3 * C(inner) + (summed ? C(width) : 0)),
                     held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu));
             if (_config.Motion is { } motion ? !level.IsMiddle || (motion.Middle && i == 0) : attends)
             {
+                _part += inParts ? 1 : 0;
                 int context = _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : innerOfTA;
                 Add(trained: ParameterCount.Transformer(cu, innerOfTA, context), lora: ParameterCount.LoraOfTransformer(cu, innerOfTA, context, _rank),
-                    saved: TemporalTransformer(cu, innerOfTA, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(innerOfTA));
+                    saved: TemporalTransformer(cu, innerOfTA, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(innerOfTA),
+                    result: inParts ? C(cu) : 0);
             }
         }
 

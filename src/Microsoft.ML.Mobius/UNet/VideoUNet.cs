@@ -143,11 +143,23 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     protected abstract Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation);
 
     /// <summary>A layer of one stream: TA(SA(TC(SC([h; skip], e)), c)).</summary>
-    protected static Tensor InOneStream(SpatialBlock space, TemporalBlock time, int i, Tensor h, Tensor e, Tensor text, long frames)
+    /// <param name="recomputation">Of its four parts; null if all are kept.</param>
+    /// <param name="depth">Of SC and SA: that of their level, or <see cref="Between"/> to keep them.</param>
+    /// <param name="space">SC and SA.</param>
+    /// <param name="time">TC and TA.</param>
+    /// <param name="i">Number of the layer.</param>
+    /// <param name="h">The stream, and its skip if there is one.</param>
+    /// <param name="e">Of the time steps.</param>
+    /// <param name="text">Text states.</param>
+    /// <param name="frames">F.</param>
+    protected Tensor InOneStream(Recomputation? recomputation, int depth, SpatialBlock space, TemporalBlock time, int i, Tensor[] h, Tensor e, Tensor text, long frames)
     {
-        using var scope = NewDisposeScope();
-        var x = time.Convolution(i, space.Resnet(i, h, e), frames);
-        return time.Attention(i, space.Attention(i, x, text), frames, text).MoveToOuterDisposeScope();
+        using var scope = recomputation is null ? NewDisposeScope() : null;
+        var x1 = Part(recomputation, depth, () => space.Resnet(i, Joined(h), e));
+        var x2 = Part(recomputation, space.Depth, () => time.Convolution(i, x1, frames));
+        var x3 = Part(recomputation, depth, () => space.Attention(i, x2, text));
+        var x4 = Part(recomputation, space.Depth, () => time.Attention(i, x3, frames, text));
+        return scope is null ? x4 : x4.MoveToOuterDisposeScope();
     }
 
     /// <summary>The stream and its skip along the channels, or the stream alone.</summary>

@@ -7,6 +7,7 @@
 #   build/bench.sh quality  [--clips FOLDER] [--arms ARM,...] [--seeds 0,1,2] [--steps N] [--out FOLDER]
 #   build/bench.sh profile  [--size small|medium|full] [--arm ARM] [--out FOLDER]
 #   build/bench.sh reference [--quick] [--out FOLDER]
+#   build/bench.sh curves   --logs FOLDER --out FILE.png
 #   build/bench.sh publish [FOLDER]
 #
 # Results are tables for people (.md), numbers for programs (.json) and plots, in out/bench. It computes with 2 threads unless OMP_NUM_THREADS says

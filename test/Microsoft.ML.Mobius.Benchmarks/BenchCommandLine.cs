@@ -25,6 +25,7 @@ internal static class BenchCommandLine
             Profile(interrupt),
             Reference(interrupt),
             Plots(),
+            Curves(),
             Quality(interrupt),
             Measure(),
             Learn(),
@@ -89,6 +90,15 @@ internal static class BenchCommandLine
         var output = new Option<string>("--out") { Description = "Folder for the plots", Required = true };
         var command = new Command("plots", "Draws training.png and growth.png from the newest results in a folder") { reports, output };
         command.SetAction(parsed => ReportPlots.Draw(parsed.GetRequiredValue(reports), parsed.GetRequiredValue(output)));
+        return command;
+    }
+
+    private static Command Curves()
+    {
+        var logs = new Option<string>("--logs") { Description = "Folder of a training's files for TensorBoard", Required = true };
+        var output = new Option<string>("--out") { Description = "The picture, a PNG file", Required = true };
+        var command = new Command("curves", "Draws how a training went") { logs, output };
+        command.SetAction(parsed => CurvesPlot.Write(parsed.GetRequiredValue(logs), parsed.GetRequiredValue(output)));
         return command;
     }
 

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -55,7 +56,7 @@ internal sealed class HeldOutLoss : IDisposable
             var noise = cat([.. batch.Select(triple => triple.Noise)]);
             var latents = cat([.. batch.Select(triple => triple.Latents)]);
             var z = _model.Schedule.AddNoise(latents, noise, t);
-            var predicted = _model.UNet.call(z, tensor(t, ScalarType.Int64, device: _model.Device), _data.Texts([.. batch.Select(triple => triple.Caption)]));
+            var predicted = Predicted(z, tensor(t, ScalarType.Int64, device: _model.Device), _data.Texts([.. batch.Select(triple => triple.Caption)]));
             var target = _model.Schedule.Target(latents, noise, t);
             sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), target).item<float>() * batch.Length;
             float[] each = [.. (predicted.to(ScalarType.Float32) - target).square().flatten(1).mean([1]).cpu().data<float>()];
@@ -63,6 +64,25 @@ internal sealed class HeldOutLoss : IDisposable
                 byTime[triple.T * TimesPerClip / _model.Schedule.Steps] += loss;
         }
         return (sum / _triples.Count, [.. byTime.Select(loss => loss * TimesPerClip / _triples.Count)]);
+    }
+
+    /// <summary>On the CPU the two halves of a batch side by side, as a step computes them.</summary>
+    private Tensor Predicted(Tensor z, Tensor t, Tensor text)
+    {
+        Tensor Part(Range part)
+        {
+            using var scope = NewDisposeScope();
+            using var _ = no_grad();
+            return _model.UNet.call(z[part], t[part], text[part]).DetachFromDisposeScope();
+        }
+
+        int half = (int)z.shape[0] / 2;
+        if (_model.Device.type != DeviceType.CPU || half == 0)
+            return _model.UNet.call(z, t, text);
+        var (first, second) = SideBySide.Run(() => Part(..half), () => Part(half..));
+        using (first)
+        using (second)
+            return cat([first, second], 0);
     }
 
     public void Dispose()

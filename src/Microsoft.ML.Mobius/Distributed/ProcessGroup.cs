@@ -42,6 +42,9 @@ internal sealed unsafe class ProcessGroup
     /// <summary>Whether there are no other ranks, known without joining them.</summary>
     public static bool IsStartedAlone => Number("OMPI_COMM_WORLD_SIZE") is not > 1;
 
+    /// <summary>Whether this will be rank 0, known without joining the others.</summary>
+    public static bool IsStartedFirst => IsStartedAlone || Number("OMPI_COMM_WORLD_RANK") is null or 0;
+
     /// <summary>Which of the processes this is, from 0. Rank 0 writes files and shows progress.</summary>
     public int Rank { get; }
 

@@ -399,24 +399,25 @@ internal sealed class TrainingLoop
         if (_settings.OffsetNoise > 0)
             noise = Perturbed(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
         var input = _settings.InputPerturbation > 0 ? Perturbed(noise, _model.Schedule.Prior(noise.shape, generator), _settings.InputPerturbation) : noise;
-        (noise, input) = (noise.to(_model.Device), input.to(_model.Device));
+        (noise, input) = (noise.OnDevice(_model.Device), input.OnDevice(_model.Device));
         int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
         var text = _data.Texts([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
         var (noisy, target) = (_model.Schedule.AddNoise(latents, input, t), _model.Schedule.Target(latents, noise, t));
-        var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
+        var (steps, weights) = (tensor(t, ScalarType.Int64).OnDevice(_model.Device), tensor([.. t.Select(Weight)]).OnDevice(_model.Device));
 
         double Part(Range part, int way = 0)
         {
             using var scope = NewDisposeScope();
-            double loss = 0;
+            Tensor? sum = null;
+            double Loss() => sum!.item<float>() / clips.Length;                           // a GPU is waited for here: when all its work has been handed to it
             _model.UNet.Backward(noisy[part], steps[part], text[part], predicted =>
             {
                 var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
-                loss = squares.sum().item<float>() / clips.Length;
+                sum = squares.detach().sum().MoveToOuterDisposeScope();
                 return (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps);
-            }, update is not null ? () => double.IsFinite(loss) && update.Take() : buckets is not null ? () => buckets.Pass(way) : null);
+            }, update is not null ? () => double.IsFinite(Loss()) && update.Take() : buckets is not null ? () => buckets.Pass(way) : null);
             update?.End();
-            return loss;
+            return Loss();
         }
 
         if (_model.Device.type != DeviceType.CPU || clips.Length == 1 || update is not null)

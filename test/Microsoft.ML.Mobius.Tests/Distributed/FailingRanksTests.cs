@@ -62,7 +62,7 @@ public sealed class FailingRanksTests
         {
             using var ranks = Ranks.Start(2, timeout: 60, ["train", killed, .. arguments]);
             int rank = random.Next(2), process = ranks.ProcessOf(rank);
-            ranks.WaitFor($"step {1 + (kill + 1) * steps / (kills + 2)}\n");
+            ranks.WaitFor($"step {1 + (kill + 1) * steps / (kills + 2)}");
             Ranks.Signal("KILL", process);
             ranks.Wait(30);
             AssertEnded(ranks, $"process rank {rank}", "signal 9");
@@ -80,6 +80,6 @@ public sealed class FailingRanksTests
             Assert.Contains(part, ranks.Error);
         Assert.IsLessThanOrEqualTo(1, ranks.Error.Split('\n').Count(line => line.StartsWith("Rank ", StringComparison.Ordinal)), ranks.Error);
         for (int rank = 0; rank < 2; rank++)
-            Assert.IsFalse(Directory.Exists($"/proc/{ranks.ProcessOf(rank)}"), $"Rank {rank} is still there.");
+            Assert.IsTrue(SpinWait.SpinUntil(() => !Directory.Exists($"/proc/{ranks.ProcessOf(rank)}"), TimeSpan.FromSeconds(10)), $"Rank {rank} is still there.");
     }
 }

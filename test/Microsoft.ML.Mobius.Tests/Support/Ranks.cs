@@ -79,8 +79,8 @@ internal sealed class Ranks : IDisposable
         return int.Parse(Lines($"rank {rank} is process ").Single().Split(',')[0]);
     }
 
-    /// <summary>What follows a text that lines begin with.</summary>
-    public string[] Lines(string start) => [.. Output.Split('\n').Where(line => line.StartsWith(start, StringComparison.Ordinal)).Select(line => line[start.Length..])];
+    /// <summary>What follows a text in the lines that have it; a terminal's control codes may stand before it.</summary>
+    public string[] Lines(string start) => [.. from line in Output.Split('\n') let at = line.IndexOf(start, StringComparison.Ordinal) where at >= 0 select line[(at + start.Length)..].TrimEnd()];
 
     /// <summary>Sends a signal.</summary>
     public static void Signal(string name, int process)

@@ -26,8 +26,6 @@ rm -rf "$links"
 cp -rs "$from" "$links"
 # A program looks for its assemblies where it really lies: these must be files.
 find "$links" -maxdepth 1 -type l -exec sh -c 'for link; do cp --remove-destination "$(readlink -f "$link")" "$link"; done' sh {} +
-for own in "$native"/*.so*; do
-    [[ $own == */libLibTorchSharp.so || $own == */libSkiaSharp.so ]] || rm "$own"
-done
+rm -f "$native"/lib{torch,c10,gomp,shm,aoti,caffe2,backend,jitbackend,nnapi}*        # of libtorch; what else is there is of other libraries
 ln -s "$torch"/lib/*.so* "$native"
 LD_LIBRARY_PATH=$native$(printf ':%s' "$torch"/../nvidia/*/lib)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec dotnet "$links/$(basename "$program")" "$@"

@@ -12,7 +12,7 @@ public sealed class FailingRanksTests
     public void RemoveFiles() => _folder.Dispose();
 
     [TestMethod]
-    public void Train_OneRankKilled_EndsAllAndResumesAsTheUninterruptedRun() => KillAndResume(kills: 2, steps: 12);
+    public void Train_OneRankKilled_EndsAllAndResumesAsTheUninterruptedRun() => KillAndResume(kills: 1, steps: 8);
 
     [TestMethod, TestCategory("Heavy")]
     public void Train_RandomRankKilledTenTimes_EndsAllAndResumesAsTheUninterruptedRun() => KillAndResume(kills: 10, steps: 60);

@@ -14,9 +14,9 @@ public sealed class TrainingRanksTests
     public void RemoveFiles() => _folder.Dispose();
 
     [TestMethod]
-    [DataRow(2, "StreamParallel", 30)]
-    [DataRow(4, "StreamParallel", 30)]
-    [DataRow(2, "Serial", 10)]
+    [DataRow(2, "StreamParallel", 6)]
+    [DataRow(4, "StreamParallel", 6)]
+    [DataRow(2, "Serial", 6)]
     public void Train_SeveralRanks_IsOneProcessWithAccumulation(int ranks, string layout, int steps)
     {
         string one = Train(1, "one", $"accumulation={ranks}", $"steps={steps}", $"layout={layout}");

@@ -65,8 +65,8 @@ internal static class ScalingBench
         var group = ProcessGroup.Current;
         const long bucket = GradientBuckets.MostBytes;
         Tensor[] buckets = [.. Enumerable.Range(0, (int)(asked.Bytes / bucket)).Select(_ => ones(bucket / sizeof(float)))];
-        using var one = ones(1);
-        double whole = Best(buckets), latency = Best([one]);
+        Tensor[] sums = [.. buckets.Select(tensor => tensor.clone())];
+        double whole = Best(buckets, sums), latency = Best([ones(1)], [ones(1)]);
         if (!group.IsFirst)
             return 0;
         var link = new Link(asked.Name, group.Size, buckets.Length * bucket, whole, latency);
@@ -76,11 +76,11 @@ internal static class ScalingBench
             File.WriteAllBytes(file, JsonSerializer.SerializeToUtf8Bytes(link, s_json));
         return 0;
 
-        double Best(Tensor[] tensors) => Enumerable.Range(0, asked.Times + 1).Select(_ =>
+        double Best(Tensor[] own, Tensor[] sums) => Enumerable.Range(0, asked.Times + 1).Select(_ =>
         {
             group.Barrier();
             var clock = Stopwatch.StartNew();
-            nint[] requests = [.. tensors.Select(group.BeginSum)];
+            nint[] requests = [.. own.Zip(sums, group.BeginSum)];
             for (int i = 0; i < requests.Length; i++)
                 group.Finish(ref requests[i]);
             return clock.Elapsed.TotalSeconds;

@@ -10,8 +10,8 @@ namespace Microsoft.ML.Mobius.Distributed;
 /// </summary>
 /// <remarks>
 /// What is in which bucket follows from the parameters alone, so that the order of summation, and with it every bit, is the same in each run of so many ranks. Behind the
-/// gradients a bucket has a number for each parameter, 1 if it has a gradient: one that has none on any rank has none afterwards. The buckets, which the summed
-/// gradients are views of, are all the memory that this takes on the CPU: a gradient is given up once it is in its bucket.
+/// gradients a bucket has a number for each parameter, 1 if it has a gradient: one that has none on any rank has none afterwards. The sums, which the
+/// gradients are views of in the end, are all the memory that stays; a gradient is given up once it is in its bucket.
 /// </remarks>
 internal sealed class GradientBuckets : IDisposable
 {
@@ -38,7 +38,7 @@ internal sealed class GradientBuckets : IDisposable
     }
 
     /// <summary>Bytes that each rank brings into a step's sums.</summary>
-    public long Bytes => _buckets.Sum(bucket => bucket.Numbers.numel()) * sizeof(float);
+    public long Bytes => _buckets.Sum(bucket => bucket.Sums.numel()) * sizeof(float);
 
     /// <summary>Whether all gradients that this rank brought in the last step were finite.</summary>
     public bool IsFinite { get; private set; }
@@ -90,8 +90,9 @@ internal sealed class GradientBuckets : IDisposable
         foreach (var bucket in _buckets)
         {
             _group.Finish(ref bucket.Request);
-            float[] isThere = [.. bucket.Numbers.narrow(0, bucket.Starts[^1], bucket.Count).data<float>()];
-            var sums = bucket.Numbers.to(_parameters[bucket.First].device, non_blocking: true);
+            bucket.Own?.Dispose();
+            float[] isThere = [.. bucket.Sums.narrow(0, bucket.Starts[^1], bucket.Count).data<float>()];
+            var sums = bucket.Sums.to(_parameters[bucket.First].device, non_blocking: true);
             for (int i = 0; i < bucket.Count; i++)
             {
                 var parameter = _parameters[bucket.First + i];
@@ -103,7 +104,10 @@ internal sealed class GradientBuckets : IDisposable
     public void Dispose()
     {
         foreach (var bucket in _buckets)
-            bucket.Numbers.Dispose();
+        {
+            bucket.Sums.Dispose();
+            bucket.Pinned?.Dispose();
+        }
     }
 
     /// <summary>Parameters in a row, the last ones first; in all of them the same, whatever has a gradient.</summary>
@@ -123,7 +127,7 @@ internal sealed class GradientBuckets : IDisposable
         yield return 0..end;
     }
 
-    /// <summary>One copy for a bucket, from whatever device, and it is waited for: then the sum may begin.</summary>
+    /// <summary>One copy for a bucket; from a GPU it is waited for, since the sum begins with it.</summary>
     private void BeginSum(Bucket bucket)
     {
         using var scope = NewDisposeScope();
@@ -137,11 +141,12 @@ internal sealed class GradientBuckets : IDisposable
             isThere[i - bucket.First] = gradient is null ? 0 : 1;
             parts.Add(gradient?.flatten() ?? zeros(parameter.numel(), parameter.dtype, parameter.device));
         }
-        bucket.Numbers.copy_(cat([.. parts, tensor(isThere, device: parts[0].device)]));
+        var own = cat([.. parts, tensor(isThere, device: parts[0].device)]);
+        bucket.Own = (bucket.Pinned?.copy_(own) ?? own).DetachFromDisposeScope();
         for (int i = bucket.First; i < bucket.First + bucket.Count; i++)
             _parameters[i].grad = null;
-        IsFinite &= double.IsFinite(bucket.Numbers.sum().item<float>());
-        bucket.Request = _group.BeginSum(bucket.Numbers);
+        IsFinite &= double.IsFinite(bucket.Own.sum().item<float>());
+        bucket.Request = _group.BeginSum(bucket.Own, bucket.Sums);
     }
 
     /// <summary>Gradients of parameters in a row.</summary>
@@ -154,8 +159,9 @@ internal sealed class GradientBuckets : IDisposable
             for (int i = 0; i < Count; i++)
                 Starts[i + 1] = Starts[i] + parameters[First + i].numel();
             using var scope = NewDisposeScope();
-            var numbers = zeros(Starts[^1] + Count, ScalarType.Float32, CPU);
-            Numbers = (parameters[First].device_type == DeviceType.CPU ? numbers : numbers.pin_memory()).DetachFromDisposeScope();
+            bool onGpu = parameters[First].device_type != DeviceType.CPU;
+            Tensor Made() => (onGpu ? zeros(Starts[^1] + Count).pin_memory() : zeros(Starts[^1] + Count)).DetachFromDisposeScope();
+            (Sums, Pinned) = (Made(), onGpu ? Made() : null);
         }
 
         public readonly int First, Count;
@@ -163,8 +169,14 @@ internal sealed class GradientBuckets : IDisposable
         /// <summary>Where each gradient begins, and where they end.</summary>
         public readonly long[] Starts;
 
-        /// <summary>The gradients, one after the other, and a number for each that says whether it is there; on the CPU.</summary>
-        public readonly Tensor Numbers;
+        /// <summary>The summed gradients, one after the other, and a number for each that says on how many ranks it is there; on the CPU.</summary>
+        public readonly Tensor Sums;
+
+        /// <summary>Where those of a GPU come to; null on the CPU.</summary>
+        public readonly Tensor? Pinned;
+
+        /// <summary>What this rank brings, as long as it is needed.</summary>
+        public Tensor? Own;
 
         public nint Request = OpenMpi.NoRequest;
 

@@ -131,15 +131,17 @@ internal sealed unsafe class ProcessGroup
     /// <summary>Whether it is so on any rank.</summary>
     public bool Any(bool here) => IsAlone ? here : Gather(here ? 1 : 0).Contains(1);
 
-    /// <summary>Begins to put the sum over all ranks in place of a tensor's numbers.</summary>
-    /// <param name="tensor">Contiguous float32 on the CPU, which must live, and not be touched, till the request is finished.</param>
+    /// <summary>Begins to sum over all ranks. Both tensors are contiguous float32 on the CPU, and must live, and not be touched, till the request is finished.</summary>
+    /// <remarks>Not in place: then Open MPI sends all to one rank and back, where otherwise each rank sums a part.</remarks>
+    /// <param name="own">What this rank brings.</param>
+    /// <param name="sum">As long, for the sum.</param>
     /// <returns>The request, for <see cref="IsDone"/> and <see cref="Finish"/>.</returns>
-    public nint BeginSum(Tensor tensor)
+    public nint BeginSum(Tensor own, Tensor sum)
     {
-        fixed (byte* start = tensor.bytes)                                                // libtorch's memory: it stays where it is
+        fixed (byte* from = own.bytes, to = sum.bytes)                                    // libtorch's memory: it stays where it is
             lock (_gate)
             {
-                OpenMpi.AllReduce(OpenMpi.InPlace, (nint)start, checked((int)tensor.numel()), OpenMpi.Floats, OpenMpi.Sum, OpenMpi.World, out nint request);
+                OpenMpi.AllReduce((nint)from, (nint)to, checked((int)own.numel()), OpenMpi.Floats, OpenMpi.Sum, OpenMpi.World, out nint request);
                 return request;
             }
     }

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Measures what training and generating cost, each measurement in a process of its own.
 #
-#   build/bench.sh training [--size small|medium|full] [--quick] [--arms ARM,...] [--out FOLDER]
+#   build/bench.sh training [--size small|medium|full] [--quick] [--arms ARM,...] [--device cpu|cuda] [--out FOLDER]
 #   build/bench.sh growth   [--size small|medium|full] [--quick] [--arms ARM,...] [--out FOLDER]
 #   build/bench.sh sampling [--size small|medium|full] [--quick] [--arms ARM,...] [--out FOLDER]
 #   build/bench.sh quality  [--clips FOLDER] [--arms ARM,...] [--seeds 0,1,2] [--steps N] [--out FOLDER]
 #   build/bench.sh profile  [--size small|medium|full] [--arm ARM] [--out FOLDER]
 #   build/bench.sh reference [--quick] [--out FOLDER]
 #   build/bench.sh curves   --logs FOLDER --out FILE.png
+#   build/bench.sh scaling  [--quick] [--out FOLDER]
 #   build/bench.sh publish [FOLDER]
 #
 # Results are tables for people (.md), numbers for programs (.json) and plots, in out/bench. It computes with 2 threads unless OMP_NUM_THREADS says
@@ -41,6 +42,10 @@ publish() {
 bench() {
     exec dotnet "$root/test/Microsoft.ML.Mobius.Benchmarks/bin/Release/net10.0/Microsoft.ML.Mobius.Benchmarks.dll" "$@"
 }
+
+# Root may not start mpirun unless it says so.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+[[ ${1:-} != scaling ]] || need_mpirun
 
 if [[ ${1:-} == publish ]]; then
     publish "${2:-out/bench}"

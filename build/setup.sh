@@ -28,17 +28,25 @@ the .NET SDK: install your system's package of it, as aspnetcore-runtime-10.0, o
 }
 
 need_ffmpeg() {
-    command -v ffmpeg >/dev/null && return
-    local how="Install it so that it is on the PATH (Debian and Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg; Windows: winget install ffmpeg)."
-    command -v apt-get >/dev/null || fail "ffmpeg is missing. $how"
+    need ffmpeg ffmpeg "Install it so that it is on the PATH (Debian and Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg; Windows: winget install ffmpeg)."
+}
+
+need_mpirun() {
+    need mpirun openmpi-bin "Install Open MPI 4 (Debian and Ubuntu: apt-get install openmpi-bin)."
+}
+
+# need PROGRAM PACKAGE HOW: installs the package with apt where the program is missing, or fails and says how to install it.
+need() {
+    command -v "$1" >/dev/null && return
+    command -v apt-get >/dev/null || fail "$1 is missing. $3"
     local as_root=()
     if [[ $(id -u) -ne 0 ]]; then
-        command -v sudo >/dev/null || fail "ffmpeg is missing, and only root may install it here. $how"
+        command -v sudo >/dev/null || fail "$1 is missing, and only root may install it here. $3"
         as_root=(sudo)
     fi
-    echo "Installing ffmpeg ..."
+    echo "Installing $2 ..."
     quietly "${as_root[@]}" apt-get update
-    quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ffmpeg
+    quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"
 }
 
 # Runs a command and shows what it printed only if it fails.
@@ -57,6 +65,18 @@ quietly() {
 build() {
     echo "Building $1 ..."
     quietly dotnet build "$root/$1" -c Release -v quiet
+}
+
+# once_per_job COMMAND: of several processes that one mpirun started on a machine the first runs it, and the others wait until that is done.
+once_per_job() {
+    local done_for=${TMPDIR:-/tmp}/mobius-job-$(id -u)
+    exec 9>>"$done_for"
+    flock 9
+    if [[ $(cat "$done_for") != "$PMIX_NAMESPACE" ]]; then
+        "$@"
+        echo "$PMIX_NAMESPACE" >"$done_for"
+    fi
+    exec 9>&-
 }
 
 # handing_on_signals PROGRAM ARGUMENTS: for a program that saves when it is asked to end. bash itself would end on SIGTERM and leave it running.

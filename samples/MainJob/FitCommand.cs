@@ -11,7 +11,8 @@ internal static class FitCommand
 {
     private const int DrawnClips = 600;
 
-    public static void Run(JobSettings settings, CancellationToken interrupt)
+    /// <returns>The model, the caller's to dispose.</returns>
+    public static TextToVideoTransformer Run(JobSettings settings, CancellationToken interrupt)
     {
         var clock = Stopwatch.StartNew();
         // Whatever can be wrong is found before any work.
@@ -21,16 +22,21 @@ internal static class FitCommand
             PromptFile.Read(settings.Prompts);
         TextToVideoTrainer.Options options = Options(settings, interrupt);
         int seed = (int)options.Seed!.Value;
-        IReadOnlyList<CaptionedClip> clips = CaptionedClip.ReadFolder(settings.Clips ?? Draw(settings, seed));
-        if (settings.Prompts is null)
+        if (Ranks.AreOne)
+            Draw(settings);
+        IReadOnlyList<CaptionedClip> clips = CaptionedClip.ReadFolder(settings.Clips ?? settings.DrawnClips);
+        if (settings.Prompts is null && Ranks.IsFirst)
             ClipFolder.WriteLines(settings.PromptFile, settings.Clips is null ? PromptFile.ForShapes(seed) : PromptFile.Among(clips, seed));
 
         MLContext mlContext = JobContext.Create(seed);
         IDataView data = mlContext.Data.LoadFromEnumerable(clips);
         TextToVideoTrainer trainer = mlContext.Transforms.TextToVideo(options);
-        options.Write(settings.OptionsFile);
+        if (Ranks.IsFirst)
+            options.Write(settings.OptionsFile);
         Console.WriteLine($"Fitting on {clips.Count} clips ({options.Steps} steps) ...");
-        using TextToVideoTransformer model = trainer.Fit(data);
+        TextToVideoTransformer model = trainer.Fit(data);
+        if (!Ranks.IsFirst)
+            return model;
 
         string aside = settings.ModelFile + ".tmp";
         try
@@ -49,6 +55,16 @@ internal static class FitCommand
             heldOut.Count > 0 ? heldOut[0].Loss : null, heldOut.Count > 0 ? heldOut[^1].Loss : null, model.History.PeakMemoryBytes)).Write(settings.SummaryFile);
         if (heldOut.Count > 0)
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Held-out loss {heldOut[0].Loss:F4} -> {heldOut[^1].Loss:F4}"));
+        return model;
+    }
+
+    /// <summary>Draws the clips that are learnt, unless there are others. Of several ranks none does: it is done before they start.</summary>
+    public static void Draw(JobSettings settings)
+    {
+        if (settings.Clips is not null)
+            return;
+        Console.WriteLine($"Drawing {DrawnClips} clips ...");
+        ClipFolder.Write(settings.DrawnClips, DrawnClips, (int)Options(settings, default).Seed!.Value);
     }
 
     /// <summary>Those of the file, where there is one, and of the command line, which has the last word.</summary>
@@ -77,12 +93,5 @@ internal static class FitCommand
         options.Progress = new ProgressLine();
         options.CancellationToken = interrupt;
         return options;
-    }
-
-    private static string Draw(JobSettings settings, int seed)
-    {
-        Console.WriteLine($"Drawing {DrawnClips} clips ...");
-        ClipFolder.Write(settings.DrawnClips, DrawnClips, seed);
-        return settings.DrawnClips;
     }
 }

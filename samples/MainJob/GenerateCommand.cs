@@ -10,22 +10,26 @@ internal static class GenerateCommand
 {
     private const int RowsOnSheet = 24;
 
-    public static void Run(JobSettings settings, CancellationToken interrupt)
+    /// <param name="settings">What was asked for.</param>
+    /// <param name="interrupt">Ends it.</param>
+    /// <param name="fitted">The model, where this process has it; null loads the one that was saved.</param>
+    public static void Run(JobSettings settings, CancellationToken interrupt, ITransformer? fitted = null)
     {
         var clock = Stopwatch.StartNew();
         OutputFolder.Check(settings.Out);
         VideoReader.CheckFfmpeg();
         IReadOnlyList<string> prompts = PromptFile.Read(settings.PromptFile);
-        Summary summary = Summary.Read(settings.SummaryFile);
+        Summary? summary = Ranks.IsFirst ? Summary.Read(settings.SummaryFile) : null;
 
         MLContext mlContext = JobContext.Create(settings.Seed ?? 0);
-        ITransformer model = Load(mlContext, settings.ModelFile);
-        using var nativeMemory = model as IDisposable;
+        ITransformer model = fitted ?? Load(mlContext, settings.ModelFile);
+        using var nativeMemory = fitted is null ? model as IDisposable : null;
         IDataView data = mlContext.Data.LoadFromEnumerable(prompts.Select((prompt, i) => new Prompt { Name = $"{i + 1:D3}", Caption = prompt }));
         IDataView generated = model.Transform(data);
         IDataView saved = mlContext.Transforms.SaveVideos("Path", "Video", settings.VideoFolder, fileNameColumn: "Name").Fit(generated).Transform(generated);
 
-        DeleteOldVideos(settings.VideoFolder);
+        if (Ranks.IsFirst)
+            DeleteOldVideos(settings.VideoFolder);
         var videos = new List<Generated>();
         foreach (Generated video in mlContext.Data.CreateEnumerable<Generated>(saved, reuseRowObject: false))
         {
@@ -33,6 +37,8 @@ internal static class GenerateCommand
             videos.Add(video);
             Show(videos.Count, prompts.Count, video.Caption);
         }
+        if (summary is null)
+            return;
         ContactSheet.Write(settings.ContactSheetFile, [.. videos.Take(RowsOnSheet).Select(video => new ContactSheetRow(video.Caption, video.Video))]);
 
         IReadOnlyList<AttributeScores> scores = Scores(videos);

@@ -8,19 +8,21 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 
 using Command = System.CommandLine.Command;       // here, for Microsoft.ML.Command is a namespace
 
-/// <summary>The two commands and their options; both take the same ones, so that one command line serves both.</summary>
+/// <summary>The commands and their options; all take the same ones, so that one command line serves all.</summary>
 internal static partial class JobCommandLine
 {
     private const int BadCommandLine = 2;
 
     /// <summary>Parses, says what is wrong or runs the command.</summary>
     /// <returns>The exit code: 2 if the command line is wrong.</returns>
-    public static int Run(string[] args, Action<JobSettings> fit, Action<JobSettings> generate)
+    public static int Run(string[] args, Action<JobSettings> fit, Action<JobSettings> generate, Action<JobSettings> draw, Action<JobSettings> both)
     {
         var root = new RootCommand("Fine-tunes a text-to-video model on captioned clips, then generates videos with it.")
         {
             JobCommand("fit", "Fine-tunes on the clips and saves the model.", fit),
             JobCommand("generate", "Loads the saved model and generates one video per prompt.", generate),
+            JobCommand("draw", "Draws the clips that are learnt where there are no others.", draw),
+            JobCommand("all", "Fits and generates in one process: for several ranks, which mpirun lets start but once.", both),
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count == 0)

@@ -11,8 +11,18 @@ using var terminate = End(PosixSignal.SIGTERM, terminated);
 
 try
 {
-    return JobCommandLine.Run(
-        args, settings => FitCommand.Run(settings, interrupt.Token), settings => GenerateCommand.Run(settings, interrupt.Token));
+    if (!Ranks.IsFirst)
+        Console.SetOut(TextWriter.Null);
+    return JobCommandLine.Run(args,
+        settings => FitCommand.Run(settings, interrupt.Token).Dispose(),
+        settings => GenerateCommand.Run(settings, interrupt.Token),
+        FitCommand.Draw,
+        settings =>
+        {
+            using var fitted = FitCommand.Run(settings, interrupt.Token);
+            Console.WriteLine("Generating ...");
+            GenerateCommand.Run(settings, interrupt.Token, fitted);
+        });
 }
 catch (Exception e) when (interrupt.IsCancellationRequested)
 {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Video;
@@ -112,6 +113,11 @@ internal static class GenerateCommand
         var clock = Stopwatch.StartNew();
         terminal.Watch("Generating", meter =>
         {
+            // Several ranks make the videos in turn, and rank 0 writes them all.
+            byte[] Made(string prompt, int i) => VideoMessage.Of(model.Generate(prompt, model.Generation with { Seed = model.Generation.Seed + i }, at => meter(
+                (made.Count + (double)at.Step / at.Steps) / count, $"video {made.Count + 1}/{count}  {prompt}"), terminal.Token, start));
+            using var videos = ProcessGroup.Current.InTurn(
+                from prompt in prompts from i in Enumerable.Range(0, perPrompt) select new Func<byte[]>(() => Made(prompt, i))).GetEnumerator();
             foreach (string prompt in prompts)
                 for (int i = 0; i < perPrompt; i++)
                 {
@@ -119,8 +125,10 @@ internal static class GenerateCommand
                     var began = clock.Elapsed;
                     try
                     {
-                        var clip = model.Generate(prompt, how, at => meter(
-                            (made.Count + (double)at.Step / at.Steps) / count, $"video {made.Count + 1}/{count}  {prompt}"), terminal.Token, start);
+                        videos.MoveNext();
+                        if (!ProcessGroup.IsStartedFirst)
+                            continue;
+                        var clip = VideoMessage.Read(videos.Current);
                         string path = Write(Path.Combine(folder, names.Next(prompt, how.Seed)), clip, format, upscale, terminal.Token);
                         if (rows.Count < RowsOnSheet)
                             rows.Add(new ContactSheetRow(prompt, clip));
@@ -138,6 +146,8 @@ internal static class GenerateCommand
             return true;
         });
 
+        if (!ProcessGroup.IsStartedFirst)
+            return;
         var result = new JsonObject { ["videos"] = made, ["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 2) };
         if (sheet)
         {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.Reflection;
+using Microsoft.ML.Mobius.Distributed;
 using Spectre.Console;
 
 namespace Microsoft.ML.Mobius.Cli;
@@ -52,9 +53,9 @@ internal sealed class MobiusCommand(TextWriter output, TextWriter error, Interru
         }
     }
 
-    /// <summary>What a command speaks through, as its options ask.</summary>
+    /// <summary>What a command speaks through, as its options ask; of several ranks only the first speaks.</summary>
     public Terminal TerminalFor(ParseResult parsed)
-        => new(output, error, parsed.GetValue(_quiet), parsed.GetValue(_json), parsed.GetValue(_verbose), interruption.Token);
+        => new(output, error, parsed.GetValue(_quiet) || !ProcessGroup.IsStartedFirst, parsed.GetValue(_json), parsed.GetValue(_verbose), interruption.Token);
 
     private Command Root()
     {

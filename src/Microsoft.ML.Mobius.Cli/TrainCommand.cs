@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
@@ -75,7 +76,8 @@ internal static class TrainCommand
             try
             {
                 var fitted = mlContext.Transforms.TextToVideo(options).Fit(data);
-                options.Write(optionsFile);
+                if (ProcessGroup.IsStartedFirst)
+                    options.Write(optionsFile);
                 return fitted;
             }
             catch (OperationCanceledException e)
@@ -86,6 +88,8 @@ internal static class TrainCommand
             }
         });
 
+        if (!ProcessGroup.IsStartedFirst)
+            return;
         string file = Path.Combine(folder, "model.zip");
         FileAside.Write(file, aside => mlContext.Model.Save(model, data.Schema, aside));
         string? lora = options.TrainedPart == TrainedPart.Temporal || options.Steps == 0 ? null : Path.Combine(folder, "lora.safetensors");

@@ -17,13 +17,15 @@ internal static class BenchCommandLine
         var root = new RootCommand("Measures what training and generating cost.")
         {
             Bench("training", "The cost of a training step, arm by arm", Arm.All, "steps of every arm", 5, 3,
-                (sizes, arms, steps, folder) => TrainingBench.Run(sizes, arms, steps, folder, interrupt)),
+                (sizes, arms, steps, folder, onGpu) => TrainingBench.Run(sizes, arms, steps, onGpu, folder, interrupt), choosesDevice: true),
             Bench("growth", "The cost of a training step against frames, batch and width", main, "steps at every point", 3, 1,
-                (sizes, arms, steps, folder) => GrowthBench.Run(sizes[0], arms, steps, folder, interrupt), oneSize: true),
+                (sizes, arms, steps, folder, _) => GrowthBench.Run(sizes[0], arms, steps, folder, interrupt), oneSize: true),
             Bench("sampling", "The cost of generating a video", main, "videos of every arm", 3, 1,
-                (sizes, arms, videos, folder) => SamplingBench.Run(sizes, arms, videos, folder, interrupt)),
+                (sizes, arms, videos, folder, _) => SamplingBench.Run(sizes, arms, videos, folder, interrupt)),
             Profile(interrupt),
             Reference(interrupt),
+            Scaling(interrupt),
+            Reduce(),
             Plots(),
             Curves(),
             Quality(interrupt),
@@ -49,18 +51,22 @@ internal static class BenchCommandLine
     /// <param name="counted">What is repeated.</param>
     /// <param name="count">How often.</param>
     /// <param name="quickCount">How often if it is to be quick.</param>
-    /// <param name="run">Takes sizes, arms, count and folder; gives whether everything could be measured.</param>
+    /// <param name="run">Takes sizes, arms, count, folder and whether a GPU computes; gives whether everything could be measured.</param>
     /// <param name="oneSize">Whether only one size can be asked for.</param>
+    /// <param name="choosesDevice">Whether a GPU can be asked for.</param>
     private static Command Bench(string name, string description, IReadOnlyList<Arm> usual, string counted, int count, int quickCount,
-        Func<IReadOnlyList<ModelSize>, IReadOnlyList<Arm>, int, string, bool> run, bool oneSize = false)
+        Func<IReadOnlyList<ModelSize>, IReadOnlyList<Arm>, int, string, bool, bool> run, bool oneSize = false, bool choosesDevice = false)
     {
         var sizes = List("--size", ModelSize.All, size => size.Name, [ModelSize.All[0]], oneSize);
         var arms = List("--arms", Arm.All, arm => arm.Name, usual);
         var quick = new Option<bool>("--quick") { Description = $"{quickCount} {counted} instead of {count}" };
         var output = Output();
+        var device = List("--device", ["cpu", "cuda"], text => text, ["cpu"], one: true);
         var command = new Command(name, description) { sizes, quick, arms, output };
-        command.SetAction(parsed => run(parsed.GetValue(sizes) ?? [ModelSize.All[0]], parsed.GetValue(arms) ?? usual,
-            parsed.GetValue(quick) ? quickCount : count, parsed.GetRequiredValue(output)) ? 0 : Failed);
+        if (choosesDevice)
+            command.Add(device);
+        command.SetAction(parsed => run(parsed.GetValue(sizes) ?? [ModelSize.All[0]], parsed.GetValue(arms) ?? usual, parsed.GetValue(quick) ? quickCount : count,
+            parsed.GetRequiredValue(output), choosesDevice && parsed.GetValue(device) is ["cuda"]) ? 0 : Failed);
         return command;
     }
 
@@ -81,6 +87,26 @@ internal static class BenchCommandLine
         var output = Output();
         var command = new Command("reference", "A training step beside that of the PyTorch implementations") { quick, output };
         command.SetAction(parsed => ReferenceBench.Run(parsed.GetValue(quick) ? 3 : 5, parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Scaling(CancellationToken interrupt)
+    {
+        var quick = new Option<bool>("--quick") { Description = "2 steps of every run instead of 8" };
+        var seconds = new Option<double>("--step-seconds") { Description = "Seconds that a step takes on one device, for the curve on paper", DefaultValueFactory = _ => 1 };
+        var output = Output();
+        var command = new Command("scaling", "What several processes cost, and on paper up to 1,024 devices") { quick, seconds, output };
+        command.SetAction(parsed => ScalingBench.Run(parsed.GetValue(quick) ? 2 : 8, parsed.GetValue(seconds), parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        return command;
+    }
+
+    private static Command Reduce()
+    {
+        var reduction = new Argument<string>("reduction");
+        var file = new Argument<string?>("file") { Arity = ArgumentArity.ZeroOrOne };
+        var command = new Command(ScalingBench.Command) { reduction, file };
+        command.Hidden = true;
+        command.SetAction(parsed => ScalingBench.Answer(parsed.GetRequiredValue(reduction), parsed.GetValue(file)));
         return command;
     }
 

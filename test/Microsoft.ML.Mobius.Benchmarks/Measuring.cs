@@ -31,7 +31,7 @@ internal static class Measuring
         long others = 0;
         var options = Options(work);
         options.Progress = clock;
-        var mlContext = new MLContext(seed: 0);
+        var mlContext = new MLContext(seed: 0) { GpuDeviceId = work.OnGpu ? 0 : null };
         var arm = Arm.Named(work.Arm);
         bool cut = options.Layout == UNetLayout.Serial;
         var start = work.Size.Start(image => others = Count(image.TextEncoder) + Count(image.Autoencoder), cut ? arm.Inner(work.Size) / work.WidthDivisor : Arm.All32);
@@ -43,7 +43,7 @@ internal static class Measuring
         if (work.Activity == Activity.Sampling)
             Generate(mlContext, model, work.Count + 1, clock);
         return new Measurement(
-            clock.CpuSeconds, clock.WallSeconds, peak.Rise(), estimated, model.ParameterCount - others, model.TrainedParameterCount, get_num_threads());
+            clock.CpuSeconds, clock.WallSeconds, work.OnGpu ? GpuMemory.UsedBytes(0) : peak.Rise(), estimated, model.ParameterCount - others, model.TrainedParameterCount, get_num_threads());
     }
 
     /// <summary>The arm's options for a model and clips of that size.</summary>

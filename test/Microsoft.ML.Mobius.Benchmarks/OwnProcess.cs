@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Distributed;
 
 namespace Microsoft.ML.Mobius.Benchmarks;
 
@@ -10,7 +11,7 @@ internal static class OwnProcess
     public const string Command = "measure";
 
     /// <summary>The first line of the result on the other process's output: libraries may write there, too.</summary>
-    private const string Mark = "measured ";
+    public const string Mark = "measured ";
 
     /// <exception cref="MeasurementFailedException">The process ended without a result, for want of memory, say.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; the process is ended.</exception>
@@ -21,19 +22,20 @@ internal static class OwnProcess
     /// <param name="argument">Its argument.</param>
     /// <param name="mark">What the line begins with that is the answer.</param>
     /// <param name="interrupt">Ends the process.</param>
+    /// <param name="launcher">The command line that starts it, as mpirun's; null starts it as it is.</param>
     /// <exception cref="MeasurementFailedException">The process ended without an answer, for want of memory, say.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; the process is ended.</exception>
-    public static T Ask<T>(string command, string argument, string mark, CancellationToken interrupt)
+    public static T Ask<T>(string command, string argument, string mark, CancellationToken interrupt, IReadOnlyList<string>? launcher = null)
     {
         interrupt.ThrowIfCancellationRequested();
         string dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
-        using var process = Process.Start(new ProcessStartInfo(
-            dotnet, ["exec", typeof(OwnProcess).Assembly.Location, command, argument]) { RedirectStandardOutput = true })!;
+        string[] line = [.. launcher ?? [], dotnet, "exec", typeof(OwnProcess).Assembly.Location, command, argument];
+        using var process = Process.Start(new ProcessStartInfo(line[0], line[1..]) { RedirectStandardOutput = true })!;
         using var end = interrupt.Register(() => process.Kill(entireProcessTree: true));
         string? result = null;
-        while (process.StandardOutput.ReadLine() is { } line)
-            if (line.StartsWith(mark, StringComparison.Ordinal))
-                result = line[mark.Length..];
+        while (process.StandardOutput.ReadLine() is { } said)
+            if (said.IndexOf(mark, StringComparison.Ordinal) is >= 0 and var at)          // a terminal's control codes may stand before it
+                result = said[(at + mark.Length)..];
         process.WaitForExit();
         interrupt.ThrowIfCancellationRequested();
         if (process.ExitCode != 0 || result is null)
@@ -44,7 +46,9 @@ internal static class OwnProcess
     /// <summary>What the other process does.</summary>
     public static int Answer(string workload)
     {
-        Console.WriteLine(Mark + JsonSerializer.Serialize(Measuring.Run(JsonSerializer.Deserialize<Workload>(workload)!)));
+        string measured = JsonSerializer.Serialize(Measuring.Run(JsonSerializer.Deserialize<Workload>(workload)!));
+        if (ProcessGroup.IsStartedFirst)
+            Console.WriteLine(Mark + measured);
         return 0;
     }
 }

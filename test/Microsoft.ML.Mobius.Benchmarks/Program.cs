@@ -5,7 +5,7 @@ const int failed = 1, interrupted = 130, terminated = 143;     // 128 and the nu
 using var interrupt = new CancellationTokenSource();
 int exitCode = failed;
 Machine.Watch();
-bool measures = args is [OwnProcess.Command or QualityBench.Command, ..];              // then a signal ends it at once, as any program
+bool measures = args is [OwnProcess.Command or QualityBench.Command or ScalingBench.Command, ..];              // then a signal ends it at once, as any program
 using var ctrlC = measures ? null : End(PosixSignal.SIGINT, interrupted);
 using var terminate = measures ? null : End(PosixSignal.SIGTERM, terminated);
 

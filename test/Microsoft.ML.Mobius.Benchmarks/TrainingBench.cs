@@ -17,10 +17,11 @@ internal static class TrainingBench
     /// <param name="sizes">Of the model, one after the other.</param>
     /// <param name="arms">In each round each of them once.</param>
     /// <param name="steps">Steps of every arm that are measured.</param>
+    /// <param name="onGpu">Whether GPU 0 computes.</param>
     /// <param name="folder">Where the results go.</param>
     /// <param name="interrupt">Ends it; then nothing is written.</param>
     /// <returns>Whether everything could be measured.</returns>
-    public static bool Run(IReadOnlyList<ModelSize> sizes, IReadOnlyList<Arm> arms, int steps, string folder, CancellationToken interrupt)
+    public static bool Run(IReadOnlyList<ModelSize> sizes, IReadOnlyList<Arm> arms, int steps, bool onGpu, string folder, CancellationToken interrupt)
     {
         Directory.CreateDirectory(folder);
         var rows = new List<TrainingCost>();
@@ -40,7 +41,7 @@ internal static class TrainingBench
                     try
                     {
                         int count = steps * round / rounds - steps * (round - 1) / rounds;
-                        var made = OwnProcess.Measure(new Workload(Activity.Training, arm.Name, size, count), interrupt);
+                        var made = OwnProcess.Measure(new Workload(Activity.Training, arm.Name, size, count, OnGpu: onGpu), interrupt);
                         measured[arm].Add(made);
                         threads = made.Threads;
                         Console.WriteLine(Invariant($"    CPU {Join(made.CpuSeconds)} s, wall {Join(made.WallSeconds)} s, peak {Mebibytes(made.PeakBytes)} MiB, estimated {Mebibytes(made.EstimatedBytes)} MiB"));
@@ -57,6 +58,8 @@ internal static class TrainingBench
 
         var machine = Machine.This(threads);
         rows = [.. rows.Select(row => row with { Ratios = CostRatios.Of(row, rows.Find(other => other.Size == row.Size && other.Arm == Arm.Baseline)) })];
+        if (onGpu)
+            notes.Add("GPU 0 computed. Peak is what its driver said was in use on it in the end, by whomever: libtorch gives none back.");
         string report = Report(sizes, rows, [.. notes, .. failures], machine);
         FileAside.Write(Path.Combine(folder, "training.json"), path => File.WriteAllBytes(path,
             JsonSerializer.SerializeToUtf8Bytes(new { machine, arms = rows, notes, failures }, s_json)));

@@ -11,6 +11,7 @@ public sealed partial class DependencyTests
     {
         ["Torch"] = [],
         ["Files"] = [],
+        ["Distributed"] = [],
         ["Layers"] = ["Torch"],
         ["Weights"] = ["Files", "Torch"],
         ["Text"] = ["Layers", "Torch", "Weights"],
@@ -20,8 +21,8 @@ public sealed partial class DependencyTests
         ["Diffusion"] = ["Torch"],
         ["Models"] = ["Autoencoder", "Diffusion", "Files", "Text", "Torch", "UNet", "Weights"],
         ["Sampling"] = ["Diffusion", "Models", "Torch", "Video"],
-        ["Training"] = ["Diffusion", "Files", "Models", "Torch", "Video", "Weights"],
-        ["Pipeline"] = ["Files", "Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
+        ["Training"] = ["Diffusion", "Distributed", "Files", "Models", "Torch", "Video", "Weights"],
+        ["Pipeline"] = ["Distributed", "Files", "Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
     };
 
     /// <summary>The only folders that may import a package's namespace.</summary>

@@ -1,22 +1,30 @@
 using System.Globalization;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Runtime;
 
 namespace Microsoft.ML.Mobius;
 
-/// <summary>A channel that also keeps what it is told in a file: a line each, with the time.</summary>
+/// <summary>
+/// A channel that also keeps what it is told in a file: a line each, with the time. Of several ranks, rank 0 alone speaks; each of the others keeps a file of its own, as
+/// training.rank-1.log beside training.log, so that what all of them have to say is said once and yet nothing is lost.
+/// </summary>
 internal sealed class LoggedChannel : IChannel
 {
     private readonly IChannel _channel;
     private readonly StreamWriter? _file;
+    private readonly ProcessGroup _group;
 
     /// <param name="channel">Disposed with this object.</param>
     /// <param name="path">The file, which is added to; its folder is made if it is missing. Null keeps nothing.</param>
+    /// <param name="group">The ranks.</param>
     /// <exception cref="IOException">The file cannot be written.</exception>
-    public LoggedChannel(IChannel channel, string? path)
+    public LoggedChannel(IChannel channel, string? path, ProcessGroup group)
     {
-        _channel = channel;
+        (_channel, _group) = (channel, group);
         if (path is null)
             return;
+        if (!group.IsFirst)
+            path = Path.ChangeExtension(path, FormattableString.Invariant($".rank-{group.Rank}{Path.GetExtension(path)}"));
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
@@ -38,7 +46,8 @@ internal sealed class LoggedChannel : IChannel
 
     public void Send(ChannelMessage msg)
     {
-        _channel.Send(msg);
+        if (_group.IsFirst)
+            _channel.Send(msg);
         Keep(msg.Kind is ChannelMessageKind.Info or ChannelMessageKind.Trace ? msg.Message : $"{msg.Kind}: {msg.Message}");
     }
 
@@ -48,7 +57,8 @@ internal sealed class LoggedChannel : IChannel
 
     public void Error(MessageSensitivity sensitivity, string fmt)
     {
-        _channel.Error(sensitivity, fmt);
+        if (_group.IsFirst)
+            _channel.Error(sensitivity, fmt);
         Keep($"Error: {fmt}");
     }
 
@@ -56,7 +66,8 @@ internal sealed class LoggedChannel : IChannel
 
     public void Warning(MessageSensitivity sensitivity, string fmt)
     {
-        _channel.Warning(sensitivity, fmt);
+        if (_group.IsFirst)
+            _channel.Warning(sensitivity, fmt);
         Keep($"Warning: {fmt}");
     }
 
@@ -64,7 +75,8 @@ internal sealed class LoggedChannel : IChannel
 
     public void Info(MessageSensitivity sensitivity, string fmt)
     {
-        _channel.Info(sensitivity, fmt);
+        if (_group.IsFirst)
+            _channel.Info(sensitivity, fmt);
         Keep(fmt);
     }
 
@@ -78,5 +90,5 @@ internal sealed class LoggedChannel : IChannel
 
     private static string Filled(string fmt, object[] args) => string.Format(CultureInfo.InvariantCulture, fmt, args);
 
-    private void Keep(string line) => _file?.WriteLine(FormattableString.Invariant($"{DateTime.UtcNow:yyyy-MM-dd HH:mm:ss.f}Z {line}"));
+    private void Keep(string line) => _file?.WriteLine(FormattableString.Invariant($"{DateTime.UtcNow:yyyy-MM-dd HH:mm:ss.f}Z {(_group.IsAlone ? "" : $"rank {_group.Rank}: ")}{line}"));
 }

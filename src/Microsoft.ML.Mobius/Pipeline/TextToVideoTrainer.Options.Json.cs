@@ -20,6 +20,8 @@ public sealed partial class TextToVideoTrainer
             WriteIndented = true,
         };
 
+        internal static JsonSerializerOptions Json => s_json;
+
         /// <summary>Reads options from a JSON file, as <see cref="Write"/> writes it; what it leaves out has its default.</summary>
         /// <param name="path">The file: one object, with a key for each option, as learningRate, and names for the choices. Comments are allowed.</param>
         /// <returns>The options, checked as far as can be without the model.</returns>

@@ -1,5 +1,8 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
+using System.Text.Json;
 using Microsoft.ML.Data;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Sampling;
@@ -17,6 +20,11 @@ namespace Microsoft.ML.Mobius;
 /// Fitting reads the data once, in order, keeps each clip as its latents, and trains the temporal half of the U-Net; what was learnt of
 /// images stays as it is. Or it trains a LoRA: see <see cref="Options.TrainedPart"/>. It computes on the CPU, or on the GPU of <see cref="MLContext.GpuDeviceId"/>. Messages go to
 /// <see cref="MLContext.Log"/>.
+/// <para>
+/// Started by mpirun, as several ranks, all of which make the same trainer and fit it to the same data, it trains with all of them: a step has
+/// <see cref="Options.GradientAccumulationSteps"/> batches for each rank. Each rank computes on a GPU of its own, from <see cref="MLContext.GpuDeviceId"/> on. Rank 0 writes,
+/// measures and reports. What fails on one rank ends them all, with a message that names it.
+/// </para>
 /// </remarks>
 /// <seealso cref="TextToVideoCatalog.TextToVideo(TransformsCatalog, Options)"/>
 public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransformer>
@@ -71,17 +79,23 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     {
         _host.CheckValue(input, nameof(input));
         GetOutputSchema(SchemaShape.Create(input.Schema));
-        using var channel = new LoggedChannel(_host.Start("Training"), _options.Steps > 0 ? _options.LogFile : null);
-        CheckAlive();
+        var group = _options.Steps > 0 ? ProcessGroup.Current : ProcessGroup.Alone;
+        using var channel = new LoggedChannel(_host.Start("Training"), _options.Steps > 0 ? _options.LogFile : null, group);
+        return group.Guard(() => Fitted(input, group, channel));
+    }
 
+    private TextToVideoTransformer Fitted(IDataView input, ProcessGroup group, LoggedChannel channel)
+    {
+        CheckAlive();
         var environment = (IHostEnvironmentInternal)_host;
         long seed = _options.Seed ?? environment.Seed ?? 0;
-        var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
+        Agree(group, seed);
+        var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning, group.LocalRank);
         if (_options.Steps > 0 && (input.Schema[_options.ClipColumnName].Type is TextDataViewType || _options.MakesSamples))
             VideoReader.CheckFfmpeg();
-        using var training = Lock(_options.TrainingFolder, "The training folder");
-        using var checkpoints = _options.CheckpointFolder == _options.TrainingFolder ? null : Lock(_options.CheckpointFolder, "The folder of checkpoints");
-        if (_options.Steps > 0)
+        using var training = group.IsFirst ? Lock(_options.TrainingFolder, "The training folder") : null;
+        using var checkpoints = _options.CheckpointFolder == _options.TrainingFolder || !group.IsFirst ? null : Lock(_options.CheckpointFolder, "The folder of checkpoints");
+        if (_options.Steps > 0 && group.IsFirst)
         {
             TrainingLoop.Prepare(_options.Training(seed));
             if (_options.SanityFolder is { } sanity)
@@ -89,7 +103,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             if (_options.SampleFolder is { } samples)
                 WritableFolder.Make(samples, "The folder of samples");
         }
-        if (_options is { Steps: > 0, TrainingFolder: { } folder })
+        if (_options is { Steps: > 0, TrainingFolder: { } folder } && group.IsFirst)
             _options.Write(Path.Combine(folder, "options.json"));
 
         using var motion = _options.MotionModulePath is { } path ? MotionModules.Open(path) : null;
@@ -113,7 +127,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             Tell(model.Loaded, channel);
             channel.Info(FormattableString.Invariant(
                 $"{_options.Layout}: {model.ParameterCount:N0} parameters, {Trained(model)}, on {device}."));
-            var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, channel);
+            var history = _options.Steps == 0 ? TrainingHistory.Empty : Train(model, input, seed, group, channel);
             return new TextToVideoTransformer(_host, model, history, _options.Generation(seed),
                 _options.InputColumnName, _options.OutputColumnName, _options.NegativePromptColumnName, _options.SeedColumnName, _options.SourceColumnName);
         }
@@ -123,6 +137,25 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             model.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Refuses ranks that would not train the same; the clips and the weights are looked at when they are there.</summary>
+    private void Agree(ProcessGroup group, long seed)
+    {
+        if (group.IsAlone)
+            return;
+        if (_options.UpdateInBackward == true)
+        {
+            group.LeaveToFirst();
+            throw _host.ExceptUserArg(nameof(Options.UpdateInBackward), $"UpdateInBackward is for one process: {group.Size} must sum their gradients before a weight moves.");
+        }
+        var here = JsonSerializer.SerializeToNode(_options, Options.Json)!.AsObject().ToDictionary(option => option.Key, option => option.Value?.ToJsonString() ?? "null");
+        here["the seed"] = $"{seed}";
+        here["the build of Microsoft.ML.Mobius"] = $"{typeof(TextToVideoTrainer).Module.ModuleVersionId}";
+        here["TorchSharp"] = $"{typeof(TorchSharp.torch).Assembly.GetName().Version}";
+        here[".NET"] = RuntimeInformation.FrameworkDescription;
+        here["the kind of processor"] = $"{RuntimeInformation.ProcessArchitecture}";
+        group.Agree(RunIdentity.Disagreement(group, here));
     }
 
     /// <summary>
@@ -152,7 +185,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     private MemoryEstimate Estimate(ModelArchitecture model, TrainingFootprint unet)
     {
         var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
-        long earlier = _options.GradientAccumulationSteps > 1 ? unet.Trained : 0;
+        long earlier = _options.GradientAccumulationSteps > 1 || !ProcessGroup.IsStartedAlone ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
             unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0, _options.Optimizer, unet.Gradients);
     }
@@ -168,7 +201,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         {
             KeptDepth = keptDepth,
             UpdatesInBackward = _options.UpdateInBackward
-                ?? (recompute && _options is { Optimizer: OptimizerKind.Adafactor, GradientAccumulationSteps: 1 }),
+                ?? (recompute && _options is { Optimizer: OptimizerKind.Adafactor, GradientAccumulationSteps: 1 } && ProcessGroup.IsStartedAlone),
         };
 
         if (images)
@@ -217,7 +250,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             throw _host.ExceptSchemaMismatch("inputSchema", role, name, expected, column.GetTypeString());
     }
 
-    private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, IChannel channel)
+    private TrainingHistory Train(TextToVideoModel model, IDataView input, long seed, ProcessGroup group, IChannel channel)
     {
         var clock = Stopwatch.StartNew();
         using var data = new TrainingData(model);
@@ -226,12 +259,16 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         channel.Info($"Training takes {Estimate(architecture, footprint)}.");
         if (_options.MemoryBudget is { } budget)
             channel.Info($"MemoryBudget is {InMebibytes(budget)}: activations are {(footprint.Recomputes ? "recomputed" : "kept")}.");
-        ReadClips(data, model, input, channel);
+        ReadClips(data, model, input, group, channel);
         TimeSpan reading = clock.Elapsed;
 
         IReadOnlyList<string> prompts = _options.SamplePrompts is [] ? [.. Enumerable.Range(0, data.Count).Select(data.Caption).Distinct().Take(4)]
             : _options.SamplePrompts;
-        var pictures = new TrainingPictures(model, _options, _options.Generation(seed), prompts, CheckAlive);
+        var pictures = new TrainingPictures(model, _options, _options.Generation(seed), prompts, () =>
+        {
+            CheckAlive();
+            group.Tell();
+        });
         pictures.PutEncodersAside();
         using var progress = _host.StartProgressChannel("Training");
         TrainingProgress? last = null;
@@ -263,10 +300,24 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         return history;
     }
 
-    private void ReadClips(TrainingData data, TextToVideoModel model, IDataView input, IChannel channel)
+    /// <summary>Takes the clips' latents from the cache, or encodes the clips. Several ranks share that out, where there is a cache; else each encodes all.</summary>
+    private void ReadClips(TrainingData data, TextToVideoModel model, IDataView input, ProcessGroup group, IChannel channel)
     {
         var shapes = _options.Shapes(model.Factor);
         var cache = _options.CacheFolder is { } folder ? new LatentCache(folder, model, _options.ReadingInWords(shapes)) : null;
+        if (cache is not null && !group.IsAlone)
+        {
+            using var own = new TrainingData(model);
+            foreach (var row in new TrainingRows(input, _options, shapes, model.Tokenizer, cache, channel).Read(row => row % group.Size == group.Rank))
+            {
+                own.Add(row.Caption, row.Latents ?? [.. row.Clips.Select(clip => ClipLatents.Of(model, clip))]);
+                if (row is { Latents: null, Key: { } key })
+                    cache.Keep(key, own.LatentsOf(own.Rows.Count - 1));
+                CheckAlive();
+                group.Tell();
+            }
+            group.Barrier();
+        }
         var rows = new TrainingRows(input, _options, shapes, model.Tokenizer, cache, channel);
         int cached = 0;
         foreach (var row in rows.Read())

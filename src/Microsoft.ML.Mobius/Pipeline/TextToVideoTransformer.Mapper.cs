@@ -1,4 +1,5 @@
 using Microsoft.ML.Data;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Video;
 using Microsoft.ML.Runtime;
 
@@ -14,11 +15,15 @@ public sealed partial class TextToVideoTransformer
         private readonly DataViewSchema.Column? _negativePrompt;
         private readonly DataViewSchema.Column? _seed;
         private readonly DataViewSchema.Column? _source;
+        private readonly IDataView? _shared;
 
-        public Mapper(TextToVideoTransformer parent, DataViewSchema schema)
+        /// <param name="parent">The transformer.</param>
+        /// <param name="schema">Of the input.</param>
+        /// <param name="shared">The input, where several ranks share its rows out; null where each makes the rows it is asked for.</param>
+        public Mapper(TextToVideoTransformer parent, DataViewSchema schema, IDataView? shared = null)
             : base(parent.Host.Register(nameof(Mapper)), schema, parent)
         {
-            _parent = parent;
+            (_parent, _shared) = (parent, shared);
             _generation = parent.Generation;
             _prompt = Find(schema, parent.InputColumnName, "input", TextDataViewType.Instance);
             _negativePrompt = parent.NegativePromptColumnName is { } negativePrompts
@@ -39,27 +44,70 @@ public sealed partial class TextToVideoTransformer
         protected override Delegate MakeGetter(DataViewRow input, int iinfo, Func<int, bool> activeOutput, out Action? disposer)
         {
             disposer = null;
-            var getPrompt = Text(input, _prompt);
-            var getNegativePrompt = _negativePrompt is { } negativePrompts ? Text(input, negativePrompts) : () => _generation.NegativePrompt;
-            var getSeed = Seed(input);
-            var getSource = _source is { } sources ? Source(input, sources) : null;
+            var read = Reader(input);
             // A value may be asked for several times per row. What decides it decides whether it is the same one, too.
-            (string, string, long, VideoClip?)? made = null;
+            Row? made = null;
             VideoClip? clip = null;
+            Func<Row, VideoClip> make = row => Made(row);
+            if (_shared is not null)
+            {
+                var rows = new Queue<Row>();
+                var videos = ProcessGroup.Current.InTurn(Ahead(rows)).GetEnumerator();
+                long next = 0;
+                disposer = videos.Dispose;
+                make = row =>
+                {
+                    (byte[] video, Row? ahead) = ([], null);
+                    for (; next <= input.Position && videos.MoveNext(); next++)
+                        (video, ahead) = (videos.Current, rows.Dequeue());
+                    if (ahead is null || ahead != row with { Source = ahead.Source })
+                        throw Host.Except("Several ranks share the rows out: they must be read in their order, and be the same each time.");
+                    return VideoMessage.Read(video);
+                };
+            }
             ValueGetter<VideoClip?> getter = (ref VideoClip? value) =>
             {
-                string prompt = getPrompt(), negativePrompt = getNegativePrompt();
-                long seed = getSeed?.Invoke() ?? _generation.SeedOf(prompt);
-                var source = getSource?.Invoke();
-                if (made != (prompt, negativePrompt, seed, source))
+                var row = read();
+                if (made != row)
                 {
-                    WarnIfCut(prompt, input.Position);
-                    clip = _parent.Generate(prompt, negativePrompt, _generation, seed, start: source is null ? null : new() { Source = source });
-                    made = (prompt, negativePrompt, seed, source);
+                    WarnIfCut(row.Prompt, input.Position);
+                    clip = make(row);
+                    made = row;
                 }
                 value = clip;
             };
             return getter;
+        }
+
+        private VideoClip Made(Row row) => _parent.Generate(
+            row.Prompt, row.NegativePrompt, _generation, row.Seed, start: row.Source is { } source ? new() { Source = source } : null);
+
+        /// <summary>What decides a row's video.</summary>
+        private Func<Row> Reader(DataViewRow input)
+        {
+            var getPrompt = Text(input, _prompt);
+            var getNegativePrompt = _negativePrompt is { } negativePrompts ? Text(input, negativePrompts) : () => _generation.NegativePrompt;
+            var getSeed = Seed(input);
+            var getSource = _source is { } sources ? Source(input, sources) : null;
+            return () =>
+            {
+                string prompt = getPrompt();
+                return new Row(prompt, getNegativePrompt(), getSeed?.Invoke() ?? _generation.SeedOf(prompt), getSource?.Invoke());
+            };
+        }
+
+        /// <summary>The videos of all rows, each to be made by one of the ranks; the rows are kept for comparison.</summary>
+        private IEnumerable<Func<byte[]>> Ahead(Queue<Row> rows)
+        {
+            using var cursor = _shared!.GetRowCursor(
+                new[] { _prompt, _negativePrompt, _seed, _source }.OfType<DataViewSchema.Column>());
+            var read = Reader(cursor);
+            while (cursor.MoveNext())
+            {
+                var row = read();
+                rows.Enqueue(row);
+                yield return () => VideoMessage.Of(Made(row));
+            }
         }
 
         private protected override Func<int, bool> GetDependenciesCore(Func<int, bool> activeOutput)
@@ -118,5 +166,7 @@ public sealed partial class TextToVideoTransformer
             using var channel = Host.Start("Generating");
             channel.Warning($"Row {row}: the prompt has {tokens.TokenCount} tokens, the model reads {tokenizer.MaxLength - 2}; its end is cut.");
         }
+
+        private sealed record Row(string Prompt, string NegativePrompt, long Seed, VideoClip? Source);
     }
 }

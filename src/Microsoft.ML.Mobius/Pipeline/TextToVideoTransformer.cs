@@ -1,6 +1,7 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Sampling;
@@ -22,8 +23,13 @@ namespace Microsoft.ML.Mobius;
 /// A row's video is generated when it is asked for; reading a view twice generates twice. It depends on prompt, negative prompt, seed and
 /// <see cref="Generation"/> alone, not on the row's place. May be used from several threads: videos are generated one at a time, each with
 /// all the cores. Owns the model's memory; a PredictionEngine made from it disposes it unless told otherwise (OwnsTransformer = false).
+/// <para>
+/// Started by mpirun, as several ranks, they take the rows of <see cref="Transform"/> in turn: all must transform the same data and read it in order, and all get all videos,
+/// the same that one process would make. <see cref="Generate(string, GenerationOptions, Action{SamplingProgress}, CancellationToken, GenerationStart)"/> and prediction engines
+/// generate where they are called.
+/// </para>
 /// </remarks>
-public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IDisposable
+public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ITransformer, IDisposable
 {
     internal const string LoaderSignature = "MobiusTextToVideo";
 
@@ -98,6 +104,13 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
     }
 
     internal TextToVideoModel Model => _model;
+
+    /// <summary>Adds the column of videos to a view; each is generated when it is asked for.</summary>
+    /// <param name="input">The view, with the columns that the model was fitted for.</param>
+    /// <returns>The view with the video column.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
+    public new IDataView Transform(IDataView input) => ProcessGroup.IsStartedAlone ? base.Transform(input)
+        : new RowToRowMapperTransform(Host, input, new Mapper(this, input.Schema, input), MakeRowMapper);
 
     /// <summary>Applies a LoRA (Hu et al. 2021, arXiv 2106.09685) to the U-Net and the text encoder: W + scale · alpha / rank · up down.</summary>
     /// <param name="path">
@@ -265,6 +278,8 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, ID
             return sampler.Generate(prompt, negativePrompt, how.Settings, seed, at =>
             {
                 Host.CheckAlive();
+                if (!ProcessGroup.IsStartedAlone)
+                    ProcessGroup.Current.Tell();
                 progress?.Invoke(at);
             }, token, start?.Source, start?.Noise ?? default);
         }

@@ -35,8 +35,9 @@ internal sealed class TrainingRows(
     public int Skipped { get; private set; }
 
     /// <summary>Goes through the view once. Files are decoded ahead, as many as there are processors and memory allows, and given in the order of the rows.</summary>
+    /// <param name="isWanted">Says by its number whether a row is read; null reads all.</param>
     /// <exception cref="InvalidDataException">A row cannot be used.</exception>
-    public IEnumerable<TrainingRow> Read()
+    public IEnumerable<TrainingRow> Read(Func<long, bool>? isWanted = null)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(options.CancellationToken);
         var captions = view.Schema[options.InputColumnName];
@@ -51,6 +52,8 @@ internal sealed class TrainingRows(
         {
             while (cursor.MoveNext())
             {
+                if (isWanted?.Invoke(cursor.Position) == false)
+                    continue;
                 getCaption(ref caption);
                 string text = caption.ToString();
                 ahead.Enqueue((cursor.Position, text, begin()));

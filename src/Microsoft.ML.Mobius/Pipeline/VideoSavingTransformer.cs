@@ -2,6 +2,7 @@ using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Video;
 using Microsoft.ML.Runtime;
 
@@ -181,7 +182,8 @@ public sealed class VideoSavingTransformer : RowToRowTransformerBase
             if (written is not null && !written.Add(fileName))
                 throw new InvalidDataException(
                     $"Two rows would be written to '{path}': the names in column '{_parent.FileNameColumn}' must differ.");
-            VideoWriter.Write(path, clip);
+            if (ProcessGroup.IsStartedAlone || ProcessGroup.Current.IsFirst)
+                VideoWriter.Write(path, clip);
             return path;
         }
 

@@ -1,7 +1,9 @@
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 
@@ -24,16 +26,18 @@ internal sealed class Checkpoints
     private readonly IReadOnlyDictionary<string, string> _identity;
     private readonly Action<string> _say, _warn;
     private readonly string _folder;
+    private readonly int _ranks;
     private readonly Stopwatch _since = Stopwatch.StartNew();
     private int _last;
 
     /// <param name="settings">Where, when and how many.</param>
     /// <param name="identity">All that the numbers of the run depend on.</param>
+    /// <param name="ranks">Processes that train.</param>
     /// <param name="say">Told what was saved and resumed.</param>
     /// <param name="warn">Told which checkpoints are damaged.</param>
-    public Checkpoints(CheckpointSettings settings, IReadOnlyDictionary<string, string> identity, Action<string> say, Action<string> warn)
+    public Checkpoints(CheckpointSettings settings, IReadOnlyDictionary<string, string> identity, int ranks, Action<string> say, Action<string> warn)
     {
-        (_settings, _identity, _say, _warn) = (settings, identity, say, warn);
+        (_settings, _identity, _ranks, _say, _warn) = (settings, identity, ranks, say, warn);
         _folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(settings.Folder));
     }
 
@@ -49,6 +53,28 @@ internal sealed class Checkpoints
         if (!settings.Resume && Steps(folder) is [var newest, ..])
             throw new InvalidOperationException($"'{folder}' has checkpoints already, the newest of step {newest}: "
                 + "ask to resume from it, or name another folder.");
+    }
+
+    /// <summary>
+    /// Batches of a step, over all ranks: so many for each as the settings say. A run that is resumed by more or fewer ranks has as many as before, so that it goes on at
+    /// the same place in the data, whatever share of them each rank then has.
+    /// </summary>
+    /// <param name="settings">Those of a rank.</param>
+    /// <param name="group">Of which rank 0 alone needs the folder; all ranks must ask.</param>
+    public static int BatchesPerStep(TrainingSettings settings, ProcessGroup group)
+    {
+        int ofRank = settings.GradientAccumulationSteps, batches = ofRank * group.Size;
+        if (settings.Checkpoints is { Resume: true, Folder: { } folder } && group.IsFirst && Directory.Exists(folder))
+            foreach (int step in Steps(folder))
+            {
+                if (!TryRead(Path.Combine(folder, FormattableString.Invariant($"{Prefix}{step:D8}"), Manifest), out var found))
+                    continue;
+                int before = int.Parse(found.Run[nameof(TrainingSettings.GradientAccumulationSteps)], CultureInfo.InvariantCulture);
+                if (before == ofRank * found.Ranks)
+                    batches = before;
+                break;
+            }
+        return int.Parse(group.Broadcast($"{batches}"), CultureInfo.InvariantCulture);
     }
 
     /// <summary>Resumes where it was asked for, and tries whether checkpoints can be written before there is anything to lose.</summary>
@@ -160,7 +186,7 @@ internal sealed class Checkpoints
     {
         state.Write(folder);
         var files = new DirectoryInfo(folder).EnumerateFiles().ToDictionary(file => file.Name, file => new Content(file.Length, Hash(file.FullName)));
-        var description = new Description(Format, state.Step, _identity, files);
+        var description = new Description(Format, state.Step, _identity, files, _ranks);
         FileAside.WriteThrough(Path.Combine(folder, Manifest), stream => JsonSerializer.Serialize(stream, description));
     }
 
@@ -202,13 +228,28 @@ internal sealed class Checkpoints
         }
     }
 
+    private static bool TryRead(string manifest, [NotNullWhen(true)] out Description? found)
+    {
+        found = null;
+        try
+        {
+            found = File.Exists(manifest) && Read(manifest) is { Run: not null } one && one.Run.ContainsKey(nameof(TrainingSettings.GradientAccumulationSteps)) ? one : null;
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException)
+        {
+            // Whoever resumes will find it damaged, and say so.
+        }
+        return found is not null;
+    }
+
     private static string Hash(string path)
     {
         using var stream = File.OpenRead(path);
         return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 
-    private sealed record Description(int Format, int Step, IReadOnlyDictionary<string, string> Run, IReadOnlyDictionary<string, Content> Files);
+    private sealed record Description(int Format, int Step, IReadOnlyDictionary<string, string> Run, IReadOnlyDictionary<string, Content> Files,
+        int Ranks = 1);
 
     private sealed record Content(long Bytes, string Sha256);
 }

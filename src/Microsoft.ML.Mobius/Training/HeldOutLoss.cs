@@ -43,7 +43,9 @@ internal sealed class HeldOutLoss : IDisposable
     }
 
     /// <summary>The loss, and that of each quarter of the schedule, from the one with the least noise on.</summary>
-    public (double Loss, double[] ByTime) Measure(CancellationToken token)
+    /// <param name="token">Stops between two batches.</param>
+    /// <param name="passed">Called between two batches.</param>
+    public (double Loss, double[] ByTime) Measure(CancellationToken token, Action? passed = null)
     {
         using var _ = no_grad();
         double sum = 0;
@@ -51,6 +53,7 @@ internal sealed class HeldOutLoss : IDisposable
         foreach (var batch in _triples.GroupBy(triple => triple.Shape).SelectMany(shape => shape.Chunk(_batchSize)))
         {
             token.ThrowIfCancellationRequested();
+            passed?.Invoke();
             using var scope = NewDisposeScope();
             int[] t = [.. batch.Select(triple => triple.T)];
             var noise = cat([.. batch.Select(triple => triple.Noise)]);

@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
@@ -54,6 +55,17 @@ internal static class RunIdentity
         .. was.Keys.Union(@is.Keys).Where(name => was.GetValueOrDefault(name) != @is.GetValueOrDefault(name))
             .Select(name => $"{name} was {was.GetValueOrDefault(name) ?? "not there"} and is {@is.GetValueOrDefault(name) ?? "not there"}"),
     ];
+
+    /// <summary>What differs between this rank and rank 0; null if nothing does.</summary>
+    /// <param name="group">All of it must ask.</param>
+    /// <param name="here">What must be the same on all ranks.</param>
+    public static string? Disagreement(ProcessGroup group, IReadOnlyDictionary<string, string> here)
+    {
+        var first = JsonSerializer.Deserialize<Dictionary<string, string>>(group.Broadcast(JsonSerializer.Serialize(here)))!;
+        string[] differences = [.. first.Keys.Union(here.Keys).Where(name => first.GetValueOrDefault(name) != here.GetValueOrDefault(name))
+            .Select(name => $"{name} is {here.GetValueOrDefault(name) ?? "not there"} here and {first.GetValueOrDefault(name) ?? "not there"} on rank 0")];
+        return differences.Length == 0 ? null : $"All ranks must train the same: {string.Join("; ", differences)}.";
+    }
 
     /// <summary>Tells a module's weights from others.</summary>
     public static string Hash(nn.Module module)

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -81,7 +82,7 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
         using var scope = NewDisposeScope();
         var mean = Means(clips);
         var deviation = stack(clips.Select(i => _clips[i].Latents.Deviation));
-        return (mean + deviation * randn(mean.shape, generator: generator).to(mean.device)).MoveToOuterDisposeScope();
+        return (mean + deviation * randn(mean.shape, generator: generator).OnDevice(mean.device)).MoveToOuterDisposeScope();
     }
 
     /// <summary>The posterior's means, [B, c, F, h, w]; belong to the caller's scope.</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
@@ -13,6 +14,10 @@ namespace Microsoft.ML.Mobius.Training;
 /// Fine-tunes the temporal half of a video model, or a LoRA on it or on its image model: one time step per clip, uniform; noise by the schedule's prior, as a rule
 /// independent per frame; mean squared error of what the model predicts, the noise or the velocity; AdamW (method.md, section 2), or Adafactor.
 /// </summary>
+/// <remarks>
+/// Several ranks (<see cref="ProcessGroup"/>) take the batches of a step in turn, those that one process would take one after the other, and all make the same step by the
+/// sum of their gradients. Rank 0 alone measures, writes and shows.
+/// </remarks>
 internal sealed class TrainingLoop
 {
     /// <summary>Steps after which weights must have moved, and steps in a row of which not all may be skipped.</summary>
@@ -26,7 +31,11 @@ internal sealed class TrainingLoop
     private readonly TrainingRandom _random;
     private readonly Action<string> _say, _warn;
     private readonly Stopwatch _waiting = new();
+    private readonly ProcessGroup _group = ProcessGroup.Current;
+    private GradientBuckets? _buckets;
     private int _skipped;
+    private bool _isEnding;
+    private string _where = "";
 
     private TrainingLoop(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<string> say, Action<string> warn)
     {
@@ -62,18 +71,28 @@ internal sealed class TrainingLoop
     {
         say ??= _ => { };
         warn ??= _ => { };
+        var group = ProcessGroup.Current;
+        int batches = Training.Checkpoints.BatchesPerStep(settings, group);
+        settings = settings with { GradientAccumulationSteps = batches, UpdateInBackward = settings.UpdateInBackward && batches == 1 && group.IsAlone };
+        if (settings.GradientAccumulationSteps % group.Size != 0)
+            warn($"A step has {settings.GradientAccumulationSteps} batches for {group.Size} ranks: some have more to do than others, who wait.");
         using var lora = LoraOf(model, settings);
         using var state = new TrainingState(lora ?? (nn.Module)model.UNet.Temporal, settings);
-        Checkpoints? checkpoints = settings.Checkpoints is { } kept ? new Checkpoints(kept, RunIdentity.Of(model, data, settings), say, warn) : null;
+        var identity = settings.Checkpoints is not null || !group.IsAlone ? RunIdentity.Of(model, data, settings) : null;
+        if (!group.IsAlone)
+            group.Agree(RunIdentity.Disagreement(group, identity!));
+        Checkpoints? checkpoints = settings.Checkpoints is { } kept && group.IsFirst ? new Checkpoints(kept, identity!, group.Size, say, warn) : null;
         checkpoints?.Begin(state);
-        using var events = settings.TensorBoardFolder is { } folder ? new EventFile(folder, state.Step) : null;
+        state.Share(group);
+        using var events = settings.TensorBoardFolder is { } folder && group.IsFirst ? new EventFile(folder, state.Step) : null;
         try
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
             model.UNet.KeptDepth = settings.KeptDepth;
             model.UNet.FramesAreImages = settings.Lora is { OfImages: true };
             Require(model.UNet.Temporal, gradients: lora is null);
-            var history = new TrainingLoop(model, data, settings, say, warn).Run(state, checkpoints, events, pictures, progress, token);
+            var history = new TrainingLoop(model, data, settings, say, warn)
+                .Run(state, checkpoints, events, group.IsFirst ? pictures : null, group.IsFirst ? progress : null, token);
             if (lora is not null)
                 model.Merge(lora);
             return history;
@@ -105,10 +124,11 @@ internal sealed class TrainingLoop
         CancellationToken token)
     {
         var (heldOutClips, clips) = _data.Split(_settings.HeldOutFraction, _random);
-        using var heldOut = heldOutClips.Length == 0 ? null : new HeldOutLoss(_model, _data, heldOutClips, _settings.Seed, _settings.BatchSize);
+        using var heldOut = heldOutClips.Length == 0 || !_group.IsFirst ? null : new HeldOutLoss(_model, _data, heldOutClips, _settings.Seed, _settings.BatchSize);
         var order = new ClipOrder([.. clips.GroupBy(_data.Shape).Select(shape => shape.ToArray())], _random);
 
         Stopwatch clock = Stopwatch.StartNew(), stepping = new();
+        using var buckets = _buckets = _group.IsAlone ? null : new GradientBuckets(_group, state.Parameters);
         double before = state.Seconds;
         int resumed = state.Step;
         double[]? start = resumed == 0 ? state.Sums() : null;
@@ -117,16 +137,18 @@ internal sealed class TrainingLoop
         {
             state.Seconds = before + clock.Elapsed.TotalSeconds;
             checkpoints?.Save(state);
+            CheckLockstep(state);                                                         // and wait till it is saved
         }
 
         try
         {
             if (resumed == 0)
                 pictures?.ShowFirstBatch(_data, order.Batch(0, _settings.BatchSize));
-            MeasureHeldOut(heldOut, state, events, token);
-            while (state.Step < _settings.Steps && !IsStalled(state))
+            Here(() => MeasureHeldOut(heldOut, state, events, token));
+            while (state.Step < _settings.Steps && !_group.Any(IsStalled(state)))
             {
-                token.ThrowIfCancellationRequested();
+                if (_group.Any(_isEnding || token.IsCancellationRequested))
+                    throw new OperationCanceledException(token);
                 double learningRate = _settings.LearningRateAt(state.Step + 1);
                 stepping.Start();
                 var made = Step(state, order, learningRate);
@@ -137,15 +159,21 @@ internal sealed class TrainingLoop
                     long memory = ProcessMemory.Peak();
                     events?.Add(state.Step, ("train/loss", loss), ("train/learning_rate", learningRate), ("train/gradient_norm", norm),
                         ("train/peak_memory_mib", memory / (double)(1 << 20)), ("train/waiting_share", _waiting.Elapsed / stepping.Elapsed));
-                    progress?.Invoke(new TrainingProgress(
-                        state.Step, _settings.Steps, loss, learningRate, rate, TimeSpan.FromSeconds((_settings.Steps - state.Step) / rate), memory));
+                    Here(() => progress?.Invoke(new TrainingProgress(
+                        state.Step, _settings.Steps, loss, learningRate, rate, TimeSpan.FromSeconds((_settings.Steps - state.Step) / rate), memory)));
                 }
                 if (state.Step == Patience && start is not null && state.Sums().SequenceEqual(start))
+                {
+                    _group.LeaveToFirst();
                     throw new InvalidOperationException(FormattableString.Invariant(
                         $"No weight has moved in {Patience} steps, the last at a learning rate of {learningRate:G3}: nothing would be learnt."));
-                MeasureHeldOut(heldOut, state, events, token);
-                MakeSamples(pictures, state, events);
-                if (state.Step == _settings.Steps || IsStalled(state) || checkpoints?.IsDue(state.Step) == true)
+                }
+                Here(() =>
+                {
+                    MeasureHeldOut(heldOut, state, events, token);
+                    MakeSamples(pictures, state, events);
+                });
+                if (_group.Any(state.Step == _settings.Steps || IsStalled(state) || checkpoints?.IsDue(state.Step) == true))
                     Save();
             }
         }
@@ -165,10 +193,40 @@ internal sealed class TrainingLoop
         if (state.Step > resumed)
             _say(FormattableString.Invariant($"The steps waited {_waiting.Elapsed / stepping.Elapsed:P2} of their time for clips."));
         state.Average?.Swap();
+        state.ShareMeasured(_group);
         return new TrainingHistory(state.Losses, state.HeldOut, before + clock.Elapsed.TotalSeconds, ProcessMemory.Peak())
         {
             HeldOutByTime = state.HeldOutByTime,
         };
+    }
+
+    /// <summary>
+    /// Does what rank 0 does alone, while the others wait. There it cannot end the training by itself, for the others are to end at the same step: it will be ended before
+    /// the next.
+    /// </summary>
+    private void Here(Action work)
+    {
+        try
+        {
+            work();
+        }
+        catch (OperationCanceledException) when (!_group.IsAlone)
+        {
+            _isEnding = true;
+        }
+    }
+
+    /// <exception cref="InvalidOperationException">The weights are not the same on all ranks.</exception>
+    private void CheckLockstep(TrainingState state)
+    {
+        if (_group.IsAlone)
+            return;
+        double[] sums = _group.Gather(state.Sums().Sum());
+        int other = Array.FindIndex(sums, sum => sum != sums[0]);
+        if (other < 0)
+            return;
+        _group.LeaveToFirst();
+        throw new InvalidOperationException($"After step {state.Step} the weights of rank {other} are not those of rank 0: its processor computes otherwise, or its memory is bad.");
     }
 
     /// <summary>Measures the held-out loss of what would be the result now, where that is due and not yet done.</summary>
@@ -179,7 +237,7 @@ internal sealed class TrainingLoop
         bool isDue = step == 0 || step == _settings.Steps || (_settings.EvaluateEvery > 0 && step % _settings.EvaluateEvery == 0);
         if (heldOut is null || !isDue || (state.HeldOut is [.., var last] && last.Step == step))
             return;
-        var (loss, byTime) = AsResult(state, () => heldOut.Measure(token));
+        var (loss, byTime) = AsResult(state, () => heldOut.Measure(token, _group.Tell));
         if (!double.IsFinite(loss))
             throw new InvalidDataException($"The held-out loss after step {step} is not finite. {LowerRate}");
         state.AddHeldOut(loss, byTime);
@@ -234,10 +292,12 @@ internal sealed class TrainingLoop
             state.Advance(loss, learningRate);
             return (loss, norm);
         }
-        string problem = $"The {(double.IsFinite(loss) ? "gradient" : "loss")} of step {state.Step + 1} is not finite. Clips of the step: "
+        string problem = $"The {(double.IsFinite(loss) ? "gradient" : "loss")} of step {state.Step + 1} is not finite{_where}. Clips of the step: "
             + string.Join(", ", Batches(state.Step + 1).SelectMany(number => order.Batch(number, _settings.BatchSize)).Distinct()
                 .Select(i => $"{i} '{_data.Caption(i)}'")) + "."
             + (update is { Moved: > 0 } ? $" {update.Moved} of {state.Parameters.Count} trained tensors, whose gradients came before it and were finite, have moved." : "");
+        if (_settings.NonFiniteStep == NonFiniteStep.Stop || _skipped + 1 == Patience)
+            _group.LeaveToFirst();
         if (_settings.NonFiniteStep == NonFiniteStep.Stop)
             throw new InvalidDataException($"{problem} {LowerRate}");
         if (++_skipped == Patience)
@@ -268,17 +328,33 @@ internal sealed class TrainingLoop
         _model.UNet.Temporal.train();
         var sums = new Tensor?[state.Parameters.Count];
         double loss = 0;
-        foreach (long number in Batches(state.Step + 1))
+        long[] batches = [.. Batches(state.Step + 1).Where((_, i) => i % _group.Size == _group.Rank)];
+        Forget(state.Parameters);
+        _buckets?.Begin(sums);
+        foreach (long number in batches)
         {
+            var buckets = number == batches[^1] ? _buckets : null;
             Forget(state.Parameters);
-            loss += Backward(order.Batch(number, _settings.BatchSize), number) / _settings.GradientAccumulationSteps;
+            loss += Backward(order.Batch(number, _settings.BatchSize), number, buckets: buckets) / _settings.GradientAccumulationSteps;
             using var _ = no_grad();
             foreach (var (i, parameter) in state.Parameters.Index())
-                if (_settings.GradientAccumulationSteps > 1 && parameter.grad is { } gradient)
+                if (_settings.GradientAccumulationSteps > 1 && buckets is null && parameter.grad is { } gradient)
                     sums[i] = sums[i] is { } sum ? gradient.add_(sum) : gradient;         // the last batch's gradient ends as the sum of all
         }
+        if (_buckets is not null)
+            loss = Summed(_buckets, loss, state);
         return (loss, _settings.Optimizer == OptimizerKind.AdamW ? nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm)
             : GradientNorm.Of(state.Parameters));                                         // Adafactor limits what it moves, whatever the gradient's norm
+    }
+
+    /// <summary>Gives the parameters the sums of all ranks' gradients, and the sum of their losses.</summary>
+    private double Summed(GradientBuckets buckets, double loss, TrainingState state)
+    {
+        buckets.End();
+        double[] losses = _group.Gather(loss), gradients = _group.Gather(buckets.IsFinite ? 0 : double.NaN);
+        int rank = Array.FindIndex([.. losses.Zip(gradients, (one, other) => one + other)], sum => !double.IsFinite(sum));
+        _where = rank < 0 ? "" : $" on rank {rank}";
+        return losses.Sum();
     }
 
     /// <summary>Makes the next step part by part of the network. Gives the loss and the norm of the gradient as far as it was made.</summary>
@@ -309,7 +385,7 @@ internal sealed class TrainingLoop
     /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
     /// either way, to the bit. Where weights are moved on the way back, there is one way for the whole batch.
     /// </remarks>
-    private double Backward(int[] clips, long number, UpdateInBackward? update = null)
+    private double Backward(int[] clips, long number, UpdateInBackward? update = null, GradientBuckets? buckets = null)
     {
         using var scope = NewDisposeScope();
         using var generator = _random.Noise(number);
@@ -323,29 +399,31 @@ internal sealed class TrainingLoop
         if (_settings.OffsetNoise > 0)
             noise = Perturbed(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
         var input = _settings.InputPerturbation > 0 ? Perturbed(noise, _model.Schedule.Prior(noise.shape, generator), _settings.InputPerturbation) : noise;
-        (noise, input) = (noise.to(_model.Device), input.to(_model.Device));
+        (noise, input) = (noise.OnDevice(_model.Device), input.OnDevice(_model.Device));
         int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
         var text = _data.Texts([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
         var (noisy, target) = (_model.Schedule.AddNoise(latents, input, t), _model.Schedule.Target(latents, noise, t));
-        var (steps, weights) = (tensor(t, ScalarType.Int64, device: _model.Device), tensor([.. t.Select(Weight)], device: _model.Device));
+        var (steps, weights) = (tensor(t, ScalarType.Int64).OnDevice(_model.Device), tensor([.. t.Select(Weight)]).OnDevice(_model.Device));
 
-        double Part(Range part)
+        double Part(Range part, int way = 0)
         {
             using var scope = NewDisposeScope();
-            double loss = 0;
+            Tensor? sum = null;
+            double Loss() => sum!.item<float>() / clips.Length;                           // a GPU is waited for here: when all its work has been handed to it
             _model.UNet.Backward(noisy[part], steps[part], text[part], predicted =>
             {
                 var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
-                loss = squares.sum().item<float>() / clips.Length;
+                sum = squares.detach().sum().MoveToOuterDisposeScope();
                 return (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps);
-            }, update is null ? null : () => double.IsFinite(loss) && update.Take());
+            }, update is not null ? () => double.IsFinite(Loss()) && update.Take() : buckets is not null ? () => buckets.Pass(way) : null);
             update?.End();
-            return loss;
+            return Loss();
         }
 
         if (_model.Device.type != DeviceType.CPU || clips.Length == 1 || update is not null)
             return Part(..);
-        var (first, second) = SideBySide.Run(() => Part(..(clips.Length / 2)), () => Part((clips.Length / 2)..));
+        buckets?.Expect(ways: 2);
+        var (first, second) = SideBySide.Run(() => Part(..(clips.Length / 2), 0), () => Part((clips.Length / 2).., 1));
         return first + second;
     }
 

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
@@ -124,6 +126,27 @@ internal sealed class TrainingState : IDisposable
             });
         using var json = File.OpenRead(Path.Combine(folder, Measured));
         _progress = JsonSerializer.Deserialize<Progress>(json) ?? throw new InvalidDataException($"{Measured} is empty.");
+    }
+
+    /// <summary>Gives all ranks the state of rank 0.</summary>
+    public void Share(ProcessGroup group)
+    {
+        if (group.IsAlone)
+            return;
+        using var scope = NewDisposeScope();
+        foreach (var tensor in StateDict.Of(_module).Select(pair => pair.Value).Concat(_optimizers.SelectMany(optimizer => optimizer.Moments).Select(moment => moment.Moment))
+            .Concat(Average?.Averages ?? []))
+            group.Broadcast(tensor);
+        foreach (var optimizer in _optimizers)
+            optimizer.Steps = long.Parse(group.Broadcast($"{optimizer.Steps}"), CultureInfo.InvariantCulture);
+        ShareMeasured(group);
+    }
+
+    /// <summary>Gives all ranks what rank 0 has measured.</summary>
+    public void ShareMeasured(ProcessGroup group)
+    {
+        if (!group.IsAlone)
+            _progress = JsonSerializer.Deserialize<Progress>(group.Broadcast(JsonSerializer.Serialize(_progress)))!;
     }
 
     public void Dispose()

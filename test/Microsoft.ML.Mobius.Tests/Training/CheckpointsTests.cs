@@ -169,7 +169,7 @@ public sealed class CheckpointsTests
     public void IsDue_StepsAndMinutes_EitherIsEnough()
     {
         Checkpoints When(int every, double minutes) => new(
-            new CheckpointSettings { Folder = _folder.Path, Every = every, Minutes = minutes }, new Dictionary<string, string>(), _ => { }, _ => { });
+            new CheckpointSettings { Folder = _folder.Path, Every = every, Minutes = minutes }, new Dictionary<string, string>(), ranks: 1, _ => { }, _ => { });
         Assert.IsTrue(When(every: 3, minutes: 0).IsDue(6));
         Assert.IsFalse(When(every: 3, minutes: 1000).IsDue(7));
         Assert.IsFalse(When(every: 0, minutes: 0).IsDue(7));

@@ -60,8 +60,10 @@ public sealed record GenerationOptions
 
     /// <summary>Whether the video is to be shown in a loop: its first frame then goes on from its last. The default is false.</summary>
     /// <remarks>
-    /// The model sees the frames rolled by one more with every step, so that none of them is the first (latent shift, arXiv 2502.20307); it takes no longer. What only ever
-    /// moves one way in the clips that the model learnt from cannot do so in a loop: it stays about where it is, or jumps.
+    /// The model's layers over time then see a circle of frames, of which none is the first; it takes no longer. What only ever moves one way in the clips that the model learnt
+    /// from cannot do so in a loop: where the model is told the places of frames (<see cref="TextToVideoTrainer.Options.FramePositions"/>), and motion modules are, they go there
+    /// and back, and so does what moves. A loop longer than <see cref="FrameWindow"/> is made of windows that begin one frame later with every step (latent shift,
+    /// arXiv 2502.20307). Without a source the video begins where the loop is stillest.
     /// </remarks>
     public bool Loop { get; init; }
 

@@ -89,6 +89,22 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator = null, Action<SamplingProgress>? progress = null,
         CancellationToken token = default, VideoClip? source = null)
     {
+        bool seenAsOne = settings.FrameWindow == 0 || settings.FrameWindow >= noise.shape[2];
+        model.UNet.LoopFrames(settings.Loop && seenAsOne);
+        try
+        {
+            var made = Denoised(prompt, negativePrompt, settings, noise, generator, progress, token, source);
+            return settings.Loop && source is null ? LoopStart.Chosen(made) : made;
+        }
+        finally
+        {
+            model.UNet.LoopFrames(false);
+        }
+    }
+
+    private VideoClip Denoised(string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator,
+        Action<SamplingProgress>? progress, CancellationToken token, VideoClip? source)
+    {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
 

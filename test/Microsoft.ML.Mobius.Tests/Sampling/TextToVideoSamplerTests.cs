@@ -2,6 +2,7 @@ using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
@@ -74,6 +75,17 @@ public sealed class TextToVideoSamplerTests
         Assert.AreEqual(before, TorchSharp.torch.Tensor.TotalCount);
         Assert.AreEqual((3, 16, 12), (clip.FrameCount, clip.Height, clip.Width));
         Assert.IsFalse(clip.Pixels.Span.SequenceEqual(Generate(Small).Pixels.Span));
+    }
+
+    [TestMethod]
+    public void Generate_AfterALoop_IsAsBefore()
+    {
+        using var model = Tiny.Learnt(UNetLayout.StreamParallel);
+        var sampler = new TextToVideoSampler(model);
+        var (before, loop) = (sampler.Generate("a", "", Small, 1), sampler.Generate("a", "", Small with { Loop = true }, 1));
+        Assert.IsFalse(before.Pixels.Span.SequenceEqual(loop.Pixels.Span));
+        Assert.ThrowsExactly<OperationCanceledException>(() => sampler.Generate("a", "", Small with { Loop = true }, 1, token: new CancellationToken(canceled: true)));
+        Assert.IsTrue(before.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small, 1).Pixels.Span));
     }
 
     [TestMethod]

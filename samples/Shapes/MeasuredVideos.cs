@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Samples.Shapes;
@@ -13,45 +14,47 @@ public sealed class MeasuredVideos
 
     private MeasuredVideos(IReadOnlyList<(ShapeCombination, VideoClip)> videos) => _videos = videos;
 
-    /// <summary>Reads the videos that a file lists.</summary>
-    /// <param name="file">What mobius generate --json printed.</param>
+    /// <summary>Reads the videos of a folder, or those that a file lists.</summary>
+    /// <param name="path">A folder with captions.jsonl, as mobius evaluate writes it, or a file with what mobius generate --json printed.</param>
     /// <exception cref="IOException">It, or a video, is not there.</exception>
-    /// <exception cref="InvalidDataException">It is something else, or a prompt is no caption of the shapes.</exception>
-    public static MeasuredVideos Read(string file)
-    {
-        try
-        {
-            var listed = JsonSerializer.Deserialize<Listing>(File.ReadAllText(file), s_json)?.Videos;
-            return listed is { Count: > 0 } ? new([.. listed.Select(video => video.Open())]) : throw new JsonException("It lists no videos.");
-        }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException($"'{file}' is not what mobius generate --json prints: {e.Message}", e);
-        }
-    }
+    /// <exception cref="InvalidDataException">It is something else, or a caption is none of the shapes.</exception>
+    public static MeasuredVideos Read(string path)
+        => new([.. Directory.Exists(path) ? CaptionedClip.ReadFolder(path).Select(video => Open(video.Caption, video.Clip, new VideoReadOptions())) : Listed(path)]);
 
     /// <summary>All that was measured, as Markdown.</summary>
     /// <param name="joins">Moving on is counted across every so many-th frame.</param>
     public string Report(int joins)
     {
-        var closings = _videos.Select(video => Closing(video.Clip)).ToArray();
+        double[] closings = [.. _videos.Select(video => Closing(video.Clip))], leaps = [.. _videos.Select(video => Leap(video.Clip))];
         var steps = _videos.SelectMany(video => Progress(video.Asked, video.Clip, joins)).ToArray();
         return string.Create(CultureInfo.InvariantCulture, $"""
             {AttributeScores.Table(_videos.Select(video => AttributeEvaluator.Evaluate(
                 video.Clip.Pixels.Span, video.Clip.FrameCount, video.Clip.Height, video.Clip.Width, video.Asked)))}
 
             Loops: from the last to the first frame no further than the median from frame to frame in {closings.Count(ratio => ratio <= 1)} of {closings.Length} videos;
-            the ratio is {closings.Order().ElementAt(closings.Length / 2):F2} in the median and {closings.Max():F2} at most.
+            the ratio is {closings.Order().ElementAt(closings.Length / 2):F2} in the median and {closings.Max():F2} at most. The largest of all steps, that one included, is
+            {leaps.Order().ElementAt(leaps.Length / 2):F2} times their median in the median and {leaps.Max():F2} at most.
             Motion: {steps.Count(step => step > 0)} of {steps.Length} steps go on as the prompt says ({steps.Count(step => Math.Abs(step) < 0.25)} are below a quarter of a pixel).
             """);
     }
 
     /// <summary>The mean difference of the last and the first frame, over the median of that of neighbours.</summary>
     private static double Closing(VideoClip clip)
+        => Difference(clip.Frame(clip.FrameCount - 1), clip.Frame(0)) / Median(Steps(clip));
+
+    /// <summary>The largest mean difference of neighbours, the last and the first frame too, over the median of all.</summary>
+    private static double Leap(VideoClip clip)
     {
-        double[] steps = [.. Enumerable.Range(1, clip.FrameCount - 1).Select(f => Difference(clip.Frame(f - 1), clip.Frame(f))).Order()];
-        double median = (steps[(steps.Length - 1) / 2] + steps[steps.Length / 2]) / 2;
-        return Difference(clip.Frame(clip.FrameCount - 1), clip.Frame(0)) / Math.Max(median, 1e-9);
+        double[] steps = [.. Steps(clip), Difference(clip.Frame(clip.FrameCount - 1), clip.Frame(0))];
+        return steps.Max() / Median(steps);
+    }
+
+    private static IEnumerable<double> Steps(VideoClip clip) => Enumerable.Range(1, clip.FrameCount - 1).Select(f => Difference(clip.Frame(f - 1), clip.Frame(f)));
+
+    private static double Median(IEnumerable<double> values)
+    {
+        double[] sorted = [.. values.Order()];
+        return Math.Max(1e-9, (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2);
     }
 
     private static double Difference(ReadOnlySpan<byte> a, ReadOnlySpan<byte> b)
@@ -78,18 +81,27 @@ public sealed class MeasuredVideos
                 };
     }
 
-    private sealed record Listing(IReadOnlyList<ListedVideo>? Videos);
-
-    private sealed record ListedVideo(string Path, string Prompt, int Frames, int Width, int Height, double FrameRate)
+    private static IEnumerable<(ShapeCombination, VideoClip)> Listed(string file)
     {
-        public (ShapeCombination, VideoClip) Open()
+        try
         {
-            if (!ShapeSpec.TryParse(Prompt, out ShapeCombination asked))
-                throw new InvalidDataException($"'{Prompt}' is no caption of the shapes.");
-            return (asked, VideoReader.Read(Path, new VideoReadOptions
+            var listed = JsonSerializer.Deserialize<Listing>(File.ReadAllText(file), s_json)?.Videos;
+            return listed is { Count: > 0 } ? listed.Select(video => Open(video.Prompt, video.Path, new VideoReadOptions
             {
-                FrameCount = Frames, Width = Width, Height = Height, FrameRate = FrameRate, ShortClip = ShortClip.Refuse,
-            }));
+                FrameCount = video.Frames, Width = video.Width, Height = video.Height, FrameRate = video.FrameRate, ShortClip = ShortClip.Refuse,
+            })) : throw new JsonException("It lists no videos.");
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"'{file}' is not what mobius generate --json prints: {e.Message}", e);
         }
     }
+
+    private static (ShapeCombination, VideoClip) Open(string caption, string video, VideoReadOptions options)
+        => ShapeSpec.TryParse(caption, out ShapeCombination asked) ? (asked, VideoReader.Read(video, options))
+            : throw new InvalidDataException($"'{caption}', the caption of '{video}', is none of the shapes.");
+
+    private sealed record Listing(IReadOnlyList<ListedVideo>? Videos);
+
+    private sealed record ListedVideo(string Path, string Prompt, int Frames, int Width, int Height, double FrameRate);
 }

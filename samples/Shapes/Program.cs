@@ -1,28 +1,23 @@
 using Microsoft.ML.Mobius.Samples.Shapes;
-using Microsoft.ML.Mobius.Training;
-using Microsoft.ML.Mobius.Video;
 
 const string usage = """
     Draws small clips with captions to fine-tune on, and prompts to evaluate with; tells whether videos show what their captions say.
 
       dotnet run --project samples/Shapes -- --out FOLDER [--count 600] [--seed 0]
       dotnet run --project samples/Shapes -- --prompts FILE [--prompt-count 48] [--seed 0]
-      dotnet run --project samples/Shapes -- --judge FOLDER
-      dotnet run --project samples/Shapes -- --measure FILE [--joins 4]
+      dotnet run --project samples/Shapes -- --measure PATH [--joins 4]
 
       --out FOLDER        writes 0000.mp4, ... and captions.jsonl
       --count N           number of clips; default 600
       --prompts FILE      writes one prompt per line, half of them combinations that no clip shows
       --prompt-count N    number of prompts; default 48
-      --judge FOLDER      videos with captions.jsonl, as 'mobius evaluate' writes those that it generates: tells how many colours, shapes
-                          and motions are right
-      --measure FILE      tells of the videos that FILE lists, which is what mobius generate --json printed: whether they show what their prompts
-                          say, whether they are loops, and whether their objects move on
+      --measure PATH      tells of videos whether they show what their captions say, whether they are loops, and whether their objects move on;
+                          PATH is a folder with captions.jsonl, as 'mobius evaluate' writes it, or a file with what 'mobius generate --json' printed
       --joins N           counts moving on across every N-th frame alone; default 1, every frame
       --seed N            default 0
     """;
 
-string? folder = null, prompts = null, measured = null, judged = null;
+string? folder = null, prompts = null, measured = null;
 int count = 600, promptCount = 48, seed = 0, joins = 1;
 try
 {
@@ -33,7 +28,6 @@ try
         {
             case "--out": folder = value; break;
             case "--prompts": prompts = value; break;
-            case "--judge": judged = value; break;
             case "--count": count = Number(args[i], value, least: 1); break;
             case "--measure": measured = value; break;
             case "--joins": joins = Number(args[i], value, least: 1); break;
@@ -42,8 +36,8 @@ try
             default: throw new ArgumentException($"'{args[i]}' is not an option.");
         }
     }
-    if (folder is null && prompts is null && judged is null && measured is null)
-        throw new ArgumentException("Give --out, --prompts, --judge or --measure.");
+    if (folder is null && prompts is null && measured is null)
+        throw new ArgumentException("Give --out, --prompts or --measure.");
 }
 catch (ArgumentException e)
 {
@@ -63,8 +57,6 @@ try
         ClipFolder.WriteLines(prompts, PromptSet.Choose(new Random(seed), promptCount).Select(c => c.Caption));
         Console.WriteLine($"{promptCount} prompts in {prompts}");
     }
-    if (judged is not null)
-        Console.WriteLine(AttributeScores.Table(CaptionedClip.ReadFolder(judged).Select(Judge)));
     if (measured is not null)
         Console.WriteLine(MeasuredVideos.Read(measured).Report(joins));
     return 0;
@@ -73,14 +65,6 @@ catch (Exception e) when (e is IOException or InvalidDataException or ArgumentEx
 {
     Console.Error.WriteLine((e is AggregateException several ? several.InnerExceptions[0] : e).Message);
     return 1;
-}
-
-static AttributeScores Judge(CaptionedClip captioned)
-{
-    if (!ShapeSpec.TryParse(captioned.Caption, out var combination))
-        throw new InvalidDataException($"'{captioned.Caption}', the caption of '{captioned.Clip}', is none of the shapes.");
-    var video = VideoReader.Read(captioned.Clip);
-    return AttributeEvaluator.Evaluate(video.Pixels.Span, video.FrameCount, video.Height, video.Width, combination);
 }
 
 static int Number(string option, string value, int least) =>

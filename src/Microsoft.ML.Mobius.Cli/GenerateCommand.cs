@@ -45,11 +45,15 @@ internal static class GenerateCommand
         var loop = new Option<bool>("--loop") { Description = "Make videos for a loop: the first frame goes on from the last" };
         var window = CommandOptions.Whole("--frame-window", "Frames that the model sees at a time, for videos longer than trained (default: the model's)", least: 0);
         var overlap = CommandOptions.Whole("--frame-overlap", "Frames that two windows share (default: half a window)", least: 1);
+        var keys = CommandOptions.Whole("--key-frames", "Frames made first and spread over the video, for one slow motion all through (default: the model's)", least: 0);
         var source = CommandOptions.Path("--source", "FILE", "A video or image to start from; with --strength or --hold-frames");
         var strength = CommandOptions.Number("--strength", "How much of the source is made anew (default: the model's)", 0, 1);
         var held = CommandOptions.Whole("--hold-frames", "Frames of the source that the videos begin with (default: the model's)", least: 0);
         var weights = new Option<bool>("--prompt-weights") { Description = "Read (word:1.2), (word) and [word] in prompts as weights" };
         var rows = CommandOptions.Whole("--decode-rows", "Rows of a picture that are decoded at a time, to save memory (default: the model's)", least: 0);
+        var inTurn = new Option<bool>("--guidance-in-turn") { Description = "Compute prompt and negative prompt one after the other, to save memory" };
+        var chunk = CommandOptions.Whole("--spatial-frame-chunk", "Frames that spatial layers compute at a time, to save memory (default: the model's)", least: 0);
+        var cache = CommandOptions.Whole("--deep-cache-interval", "Calls of the model that share its inner levels, to save time (default: the model's)", least: 1);
         var format = CommandOptions.OneOf<OutputFormat>("--format", "What to write (default: mp4)");
         var upscale = CommandOptions.Whole("--upscale", "Make every pixel a square of this many (default: 1)", 1, 64);
         var sheet = new Option<bool>("--contact-sheet") { Description = $"Write {SheetFile}, too: a row per video (the first {RowsOnSheet}), a column per frame" };
@@ -60,11 +64,12 @@ internal static class GenerateCommand
             "mobius generate --model out/model.zip --prompt \"a red circle growing\"",
             "mobius generate --model model.zip --prompts prompts.txt --out videos --format gif --contact-sheet",
             "mobius generate --model folder --prompt \"a cat\" --videos-per-prompt 4 --sampler uni-pc --steps 12",
+            "mobius generate --model model.zip --prompt \"a cat walking\" --frames 64 --frame-window 8 --key-frames 8",
             "mobius generate --model model.zip --prompt \"a (red:1.3) circle\" --prompt-weights --loop --format webp",
             "mobius generate --model model.zip --prompt \"a cat\" --source cat.png --hold-frames 1")
         {
-            model, prompt, prompts, output, seed, perPrompt, steps, guidance, rescale, negative, sampler, eta, frames, rate, width, height, loop, window, overlap, source,
-            strength, held, weights, rows, format, upscale, sheet, loras, gpu,
+            model, prompt, prompts, output, seed, perPrompt, steps, guidance, rescale, negative, sampler, eta, frames, rate, width, height, loop, window, overlap, keys,
+            source, strength, held, weights, rows, inTurn, chunk, cache, format, upscale, sheet, loras, gpu,
         };
         command.Validators.Add(parsed =>
         {
@@ -95,6 +100,9 @@ internal static class GenerateCommand
                 FrameWindow = (int?)parsed.GetValue(window) ?? own.FrameWindow,
                 FrameOverlap = (int?)parsed.GetValue(overlap) ?? (parsed.GetValue(window) is null ? own.FrameOverlap : null),
                 Strength = parsed.GetValue(strength) ?? own.Strength, HeldFrames = (int?)parsed.GetValue(held) ?? own.HeldFrames,
+                KeyFrames = (int?)parsed.GetValue(keys) ?? own.KeyFrames, GuidanceInTurn = parsed.GetValue(inTurn) || own.GuidanceInTurn,
+                SpatialFrameChunk = (int?)parsed.GetValue(chunk) ?? own.SpatialFrameChunk,
+                DeepCacheInterval = (int?)parsed.GetValue(cache) ?? own.DeepCacheInterval,
                 PromptWeights = parsed.GetValue(weights) || own.PromptWeights, DecodeRows = (int?)parsed.GetValue(rows) ?? own.DecodeRows,
             };
             var start = parsed.GetValue(source) is { } clip ? SourceOf(clip, opened.Video.Generation, terminal.Token) : null;

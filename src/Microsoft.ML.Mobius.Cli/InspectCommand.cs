@@ -60,6 +60,8 @@ internal static class InspectCommand
                 ["guidanceRescale"] = how.GuidanceRescale, ["eta"] = how.Eta, ["negativePrompt"] = how.NegativePrompt, ["seed"] = how.Seed,
                 ["loop"] = how.Loop, ["frameWindow"] = how.FrameWindow, ["frameOverlap"] = how.Settings.FrameOverlap, ["strength"] = how.Strength,
                 ["heldFrames"] = how.HeldFrames, ["promptWeights"] = how.PromptWeights, ["decodeRows"] = how.DecodeRows,
+                ["keyFrames"] = how.KeyFrames, ["guidanceInTurn"] = how.GuidanceInTurn, ["spatialFrameChunk"] = how.SpatialFrameChunk,
+                ["deepCacheInterval"] = how.DeepCacheInterval,
             },
             ["training"] = new JsonObject
             {

@@ -16,12 +16,12 @@ internal static class BenchCommandLine
         Arm[] main = [Arm.Named(Arm.Baseline), Arm.Named(Arm.Default)];
         var root = new RootCommand("Measures what training and generating cost.")
         {
-            Bench("training", "The cost of a training step, arm by arm", Arm.All, "steps of every arm", 5, 3,
+            Bench("training", "The cost of a training step, arm by arm", Arm.All, arm => arm.Name, Arm.All, "steps of every arm", 5, 3,
                 (sizes, arms, steps, folder, onGpu) => TrainingBench.Run(sizes, arms, steps, onGpu, folder, interrupt), choosesDevice: true),
-            Bench("growth", "The cost of a training step against frames, batch and width", main, "steps at every point", 3, 1,
+            Bench("growth", "The cost of a training step against frames, batch and width", Arm.All, arm => arm.Name, main, "steps at every point", 3, 1,
                 (sizes, arms, steps, folder, _) => GrowthBench.Run(sizes[0], arms, steps, folder, interrupt), oneSize: true),
-            Bench("sampling", "The cost of generating a video", main, "videos of every arm", 3, 1,
-                (sizes, arms, videos, folder, _) => SamplingBench.Run(sizes, arms, videos, folder, interrupt)),
+            Bench("sampling", "The cost of generating a video", Way.All, way => way.Name, Way.All, "videos of every arm", 3, 1,
+                (sizes, ways, videos, folder, _) => SamplingBench.Run(sizes, ways, videos, folder, interrupt)),
             Profile(interrupt),
             Reference(interrupt),
             Scaling(interrupt),
@@ -47,18 +47,21 @@ internal static class BenchCommandLine
 
     /// <param name="name">Of the command.</param>
     /// <param name="description">Of the command.</param>
-    /// <param name="usual">The arms, unless others are asked for.</param>
+    /// <param name="all">The arms.</param>
+    /// <param name="nameOf">Of an arm.</param>
+    /// <param name="usual">Those measured, unless others are asked for.</param>
     /// <param name="counted">What is repeated.</param>
     /// <param name="count">How often.</param>
     /// <param name="quickCount">How often if it is to be quick.</param>
     /// <param name="run">Takes sizes, arms, count, folder and whether a GPU computes; gives whether everything could be measured.</param>
     /// <param name="oneSize">Whether only one size can be asked for.</param>
     /// <param name="choosesDevice">Whether a GPU can be asked for.</param>
-    private static Command Bench(string name, string description, IReadOnlyList<Arm> usual, string counted, int count, int quickCount,
-        Func<IReadOnlyList<ModelSize>, IReadOnlyList<Arm>, int, string, bool, bool> run, bool oneSize = false, bool choosesDevice = false)
+    private static Command Bench<T>(
+        string name, string description, IReadOnlyList<T> all, Func<T, string> nameOf, IReadOnlyList<T> usual, string counted, int count, int quickCount,
+        Func<IReadOnlyList<ModelSize>, IReadOnlyList<T>, int, string, bool, bool> run, bool oneSize = false, bool choosesDevice = false)
     {
         var sizes = List("--size", ModelSize.All, size => size.Name, [ModelSize.All[0]], oneSize);
-        var arms = List("--arms", Arm.All, arm => arm.Name, usual);
+        var arms = List("--arms", all, nameOf, usual);
         var quick = new Option<bool>("--quick") { Description = $"{quickCount} {counted} instead of {count}" };
         var output = Output();
         var device = List("--device", ["cpu", "cuda"], text => text, ["cpu"], one: true);

@@ -27,6 +27,8 @@ internal static class Measuring
 
     private static Measurement Measure(Workload work)
     {
+        var way = work.Activity == Activity.Sampling ? Way.Named(work.Arm) : null;
+        work = work with { Arm = way?.Arm ?? work.Arm };
         var clock = new Clock();
         long others = 0;
         var options = Options(work);
@@ -40,8 +42,11 @@ internal static class Measuring
         var data = mlContext.Data.LoadFromEnumerable(Clips(work));
         var peak = new MemoryPeak();
         using var model = trainer.Fit(data);
-        if (work.Activity == Activity.Sampling)
+        if (way is not null)
+        {
+            model.Generation = way.Change(model.Generation);
             Generate(mlContext, model, work.Count + 1, clock);
+        }
         return new Measurement(
             clock.CpuSeconds, clock.WallSeconds, work.OnGpu ? GpuMemory.UsedBytes(0) : peak.Rise(), estimated, model.ParameterCount - others, model.TrainedParameterCount, get_num_threads());
     }

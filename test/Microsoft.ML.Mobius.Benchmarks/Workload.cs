@@ -15,7 +15,7 @@ internal enum Activity
 
 /// <summary>One measurement, made in a process of its own.</summary>
 /// <param name="Activity">What is measured.</param>
-/// <param name="Arm">Name of the arm, or of the case of <see cref="ReferenceBench"/>.</param>
+/// <param name="Arm">Name of the arm, of the <see cref="Way"/> to generate, or of the case of <see cref="ReferenceBench"/>.</param>
 /// <param name="Size">The model.</param>
 /// <param name="Count">Steps, or videos, that are measured, after one more that is not.</param>
 /// <param name="Frames">Per clip.</param>

@@ -20,7 +20,7 @@ public sealed partial class DependencyTests
         ["UNet"] = ["Layers", "Torch", "Weights"],
         ["Diffusion"] = ["Torch"],
         ["Models"] = ["Autoencoder", "Diffusion", "Files", "Text", "Torch", "UNet", "Weights"],
-        ["Sampling"] = ["Diffusion", "Models", "Torch", "Video"],
+        ["Sampling"] = ["Diffusion", "Models", "Torch", "UNet", "Video"],
         ["Training"] = ["Diffusion", "Distributed", "Files", "Models", "Torch", "Video", "Weights"],
         ["Pipeline"] = ["Distributed", "Files", "Models", "Sampling", "Text", "Torch", "Training", "UNet", "Video", "Weights"],
     };

@@ -83,3 +83,26 @@ internal abstract record SigmaSampler : Sampler
         return level.Signal * clean + level.Noise * noise;
     }
 }
+
+/// <summary>A sampler in σ (Karras et al. 2022, arXiv 2206.00364): what is gone through is x = z / α = z_0 + σ ε.</summary>
+internal abstract record ScaledSampler : SigmaSampler
+{
+    public sealed override SigmaGrid Grid(NoiseSchedule schedule, int steps) => SigmaGrid.InSigma(schedule, steps, Spacing, SigmaSpacing);
+
+    /// <summary>x of the first level; where the time steps leave out the highest, the noise is taken for z, as in diffusers, and else for ε.</summary>
+    protected sealed override Tensor Begin(NoiseSchedule schedule, Tensor noise, int steps)
+    {
+        var grid = Grid(schedule, steps);
+        return Spacing == TimestepSpacing.Leading ? noise / grid.Level(0).Signal : noise * grid.Sigmas[0];
+    }
+
+    protected sealed override Tensor Noised(NoiseSchedule schedule, Tensor clean, Tensor noise, int steps, int i)
+        => clean + Grid(schedule, steps).Sigmas[i] * noise;
+
+    /// <summary>D(x; σ) at the i-th level.</summary>
+    protected static Tensor Clean(Denoiser denoise, NoiseSchedule schedule, SigmaGrid grid, Tensor x, int i)
+    {
+        var z = grid.Level(i).Signal * x;
+        return schedule.CleanOf(denoise(z, grid.Times[i]), z, grid.Level(i));
+    }
+}

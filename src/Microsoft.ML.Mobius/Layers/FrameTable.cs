@@ -8,6 +8,9 @@ namespace Microsoft.ML.Mobius.Layers;
 /// </summary>
 internal sealed class FrameTable : nn.Module<Tensor, Tensor>
 {
+    /// <summary>Whether the first frame follows the last: their places are those of a <see cref="FrameCircle"/>.</summary>
+    public bool FramesLoop;
+
     private readonly int _limit;
 
     /// <param name="channels">C, even.</param>
@@ -22,6 +25,9 @@ internal sealed class FrameTable : nn.Module<Tensor, Tensor>
 
     /// <param name="x">[M, F, C].</param>
     /// <exception cref="ArgumentException">There are more frames than places.</exception>
-    public override Tensor forward(Tensor x) => x.shape[1] <= _limit ? x + get_buffer("pe")!.narrow(1, 0, x.shape[1])
+    public override Tensor forward(Tensor x) => x.shape[1] <= _limit ? x + Places(x.shape[1])
         : throw new ArgumentException($"The motion modules have places for {_limit} frames, not for {x.shape[1]}.", nameof(x));
+
+    private Tensor Places(long frames)
+        => get_buffer("pe")! is var pe && FramesLoop ? pe.index_select(1, FrameCircle.Places(frames, pe.device)) : pe.narrow(1, 0, frames);
 }

@@ -13,6 +13,9 @@ namespace Microsoft.ML.Mobius.Layers;
 /// </summary>
 internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
 {
+    /// <summary>Whether the first frame follows the last: see <see cref="FrameCircle"/>. Else there are zeros before the one and after the other.</summary>
+    public bool FramesLoop;
+
     [ComponentName(Name = "proj_conv")] private readonly FrameConvolution? _projection;
     [ComponentName(Name = "conv1")] private readonly FrameConvolution _conv1;
     [ComponentName(Name = "conv2")] private readonly FrameConvolution _conv2;
@@ -53,8 +56,8 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
         Tensor Images(Tensor video) => video.transpose(1, 2).reshape(x.shape[0], -1, height, width);
 
         var video = x.reshape(-1, frames, x.shape[1], height * width).transpose(1, 2);   // [B, Cin, F, h·w]
-        var p = _projection?.call(video) ?? video;                                       // [B, C, F, h·w]
-        var h = _conv4.call(_conv3.call(_conv2.call(_conv1.call(p))));
+        var p = _projection?.call(video, FramesLoop) ?? video;                           // [B, C, F, h·w]
+        var h = new[] { _conv1, _conv2, _conv3, _conv4 }.Aggregate(p, (h, convolution) => convolution.call(h, FramesLoop));
         return (Images(p) + Images(h)).MoveToOuterDisposeScope();
     }
 
@@ -62,7 +65,7 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
     /// Norm, SiLU, dropout, convolution. The kernel (3, 1, 1) never looks sideways, so the h·w positions are one axis and a 2D kernel (3, 1) does it.
     /// Keys are those of diffusers' Sequential: the convolution is number 2, or 3 where a dropout stands before it.
     /// </summary>
-    private sealed class FrameConvolution : nn.Module<Tensor, Tensor>
+    private sealed class FrameConvolution : nn.Module<Tensor, bool, Tensor>
     {
         // Not fields of their own: TorchSharp would register those once more, under the fields' names.
         private readonly (GroupNorm Norm, Conv3d Convolution) _layers;
@@ -88,12 +91,13 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
             nn.init.zeros_(_layers.Convolution.bias!);
         }
 
-        public override Tensor forward(Tensor x)
+        public override Tensor forward(Tensor x, bool framesLoop)
         {
             var h = nn.functional.silu(_layers.Norm.call(x));
             if (training && _dropout > 0)
                 h = nn.functional.dropout(h, _dropout, training: true);
-            return nn.functional.conv2d(h, _layers.Convolution.weight!.squeeze(-1), _layers.Convolution.bias, padding: [1, 0]);
+            return nn.functional.conv2d(framesLoop ? FrameCircle.Closed(h, 2) : h, _layers.Convolution.weight!.squeeze(-1), _layers.Convolution.bias,
+                padding: [framesLoop ? 0 : 1, 0]);
         }
     }
 }

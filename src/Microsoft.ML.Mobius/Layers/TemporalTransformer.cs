@@ -12,6 +12,9 @@ namespace Microsoft.ML.Mobius.Layers;
 /// </summary>
 internal sealed class TemporalTransformer : nn.Module<Tensor, long, Tensor?, Tensor>
 {
+    /// <summary>Whether the first frame follows the last: their places are those of a <see cref="FrameCircle"/>.</summary>
+    public bool FramesLoop;
+
     private readonly bool _positions;
     [ComponentName(Name = "norm")] private readonly GroupNorm _norm;
     [ComponentName(Name = "proj_in")] private readonly Linear _projectIn;
@@ -55,7 +58,7 @@ internal sealed class TemporalTransformer : nn.Module<Tensor, long, Tensor?, Ten
         var video = Axes.BatchToFrames(x, frames);
         var tokens = _projectIn.call(Axes.PositionsToBatch(_norm.call(video)));          // [B·h·w, F, C]
         if (_positions)
-            tokens = tokens + TimestepEmbedding.Sinusoids(arange(frames, device: x.device), (int)tokens.shape[2]).to(tokens.dtype);
+            tokens = tokens + TimestepEmbedding.Sinusoids(FramesLoop ? FrameCircle.Places(frames, x.device) : arange(frames, device: x.device), (int)tokens.shape[2]).to(tokens.dtype);
         foreach (var block in _blocks)
             tokens = block.call(tokens, text);
         return (x + Axes.PositionsToFrames(_projectOut.call(tokens), x.shape[2], x.shape[3])).MoveToOuterDisposeScope();

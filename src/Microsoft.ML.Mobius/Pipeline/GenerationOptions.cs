@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
 using Microsoft.ML.Mobius.Sampling;
+using Microsoft.ML.Mobius.UNet;
 
 namespace Microsoft.ML.Mobius;
 
@@ -60,8 +61,10 @@ public sealed record GenerationOptions
 
     /// <summary>Whether the video is to be shown in a loop: its first frame then goes on from its last. The default is false.</summary>
     /// <remarks>
-    /// The model sees the frames rolled by one more with every step, so that none of them is the first (latent shift, arXiv 2502.20307); it takes no longer. What only ever
-    /// moves one way in the clips that the model learnt from cannot do so in a loop: it stays about where it is, or jumps.
+    /// The model's layers over time then see a circle of frames, of which none is the first; it takes no longer. What only ever moves one way in the clips that the model learnt
+    /// from cannot do so in a loop: where the model is told the places of frames (<see cref="TextToVideoTrainer.Options.FramePositions"/>), and motion modules are, they go there
+    /// and back, and so does what moves. A loop longer than <see cref="FrameWindow"/> is made of windows that begin one frame later with every step (latent shift,
+    /// arXiv 2502.20307). Without a source the video begins where the loop is stillest.
     /// </remarks>
     public bool Loop { get; init; }
 
@@ -74,6 +77,16 @@ public sealed record GenerationOptions
 
     /// <summary>Frames that a window shares with the one before, 1..FrameWindow - 1; the default is null: half of <see cref="FrameWindow"/>.</summary>
     public int? FrameOverlap { get; init; }
+
+    /// <summary>
+    /// Frames that are made first and spread over the video, 2..FrameCount - 1, or 0, the default, for none. For videos longer than trained in which a motion goes on all the
+    /// time, as many times slower: with 64 frames, a <see cref="FrameWindow"/> of 8 and 8 key frames what takes 8 frames takes 64.
+    /// </summary>
+    /// <remarks>
+    /// Those between them are mixed, and a fifth of the steps is then taken again for all of them (SDEdit, arXiv 2108.01073). Not with a source, and not with
+    /// <see cref="SamplerKind.Pndm"/>.
+    /// </remarks>
+    public int KeyFrames { get; init; }
 
     /// <summary>
     /// How much of a source (<see cref="GenerationStart.Source"/>, or the source column) is made anew, above 0 and up to 1: the share of the steps that are taken from the
@@ -104,13 +117,32 @@ public sealed record GenerationOptions
     /// </summary>
     public int DecodeRows { get; init; }
 
+    /// <summary>
+    /// Whether what guidance compares, the prediction with the prompt and that with the negative one, is computed one after the other; the default is false: at once, side by side
+    /// on a CPU and as one batch elsewhere. It takes less memory, and more time.
+    /// </summary>
+    public bool GuidanceInTurn { get; init; }
+
+    /// <summary>
+    /// Frames that a layer of the frozen spatial stream computes at a time, or 0, the default, for all: less memory where frames are large. For models of
+    /// <see cref="UNetLayout.StreamParallel"/>; results differ by rounding alone.
+    /// </summary>
+    public int SpatialFrameChunk { get; init; }
+
+    /// <summary>
+    /// Of so many calls of the model in a row only the first computes the inner levels, and the others take what it computed (DeepCache, arXiv 2312.00858), at least 1; the
+    /// default is 1: every one. Faster, and another video. For models of <see cref="UNetLayout.StreamParallel"/>, and not with <see cref="FrameWindow"/>.
+    /// </summary>
+    public int DeepCacheInterval { get; init; } = 1;
+
     /// <summary>Whether there must be a source to generate so.</summary>
     internal bool NeedsSource => Strength < 1 || HeldFrames > 0;
 
     internal SamplingSettings Settings => new(FrameCount, Height, Width, FrameRate, SamplingSteps, GuidanceScale, GuidanceRescale, Sampler, Eta)
     {
         Loop = Loop, FrameWindow = FrameWindow, FrameOverlap = FrameOverlap ?? FrameWindow / 2, Strength = Strength, HeldFrames = HeldFrames,
-        PromptWeights = PromptWeights, DecodeRows = DecodeRows,
+        PromptWeights = PromptWeights, DecodeRows = DecodeRows, KeyFrames = KeyFrames, GuidanceInTurn = GuidanceInTurn, SpatialFrameChunk = SpatialFrameChunk,
+        DeepCacheInterval = DeepCacheInterval,
     };
 
     /// <summary>
@@ -156,12 +188,22 @@ public sealed record GenerationOptions
         else if (FrameOverlap is { } overlap && (overlap < 1 || overlap >= FrameWindow))
             yield return FrameWindow == 0 ? $"FrameOverlap is {overlap}, but there are no windows: FrameWindow is 0."
                 : $"FrameOverlap is {overlap}; 1 to {FrameWindow - 1} are possible, for FrameWindow is {FrameWindow}.";
+        if (KeyFrames < 0 || KeyFrames == 1 || (KeyFrames > 0 && KeyFrames >= FrameCount))
+            yield return $"KeyFrames is {KeyFrames}; 0 and 2 to {FrameCount - 1} are possible, for FrameCount is {FrameCount}.";
+        else if (KeyFrames > 0 && NeedsSource)
+            yield return Invariant($"KeyFrames is {KeyFrames}, but not with a source, which Strength {Strength} and HeldFrames {HeldFrames} ask for.");
         if (!(Strength is > 0 and <= 1))
             yield return Invariant($"Strength is {Strength}; above 0 to 1 is possible.");
         if (HeldFrames < 0 || (HeldFrames > 0 && HeldFrames >= FrameCount))
             yield return $"HeldFrames is {HeldFrames}; 0 to {Math.Max(0, FrameCount - 1)} are possible, for FrameCount is {FrameCount}.";
         if (DecodeRows < 0)
             yield return $"DecodeRows is {DecodeRows}; at least 0 is needed.";
+        if (SpatialFrameChunk < 0)
+            yield return $"SpatialFrameChunk is {SpatialFrameChunk}; at least 0 is needed.";
+        if (DeepCacheInterval < 1)
+            yield return $"DeepCacheInterval is {DeepCacheInterval}; at least 1 is needed.";
+        else if (DeepCacheInterval > 1 && FrameWindow > 0)
+            yield return $"DeepCacheInterval is {DeepCacheInterval}, but there are windows, which have nothing in common: FrameWindow is {FrameWindow}.";
         if (NegativePrompt is null)
             yield return "NegativePrompt is null; use the empty text for none.";
     }

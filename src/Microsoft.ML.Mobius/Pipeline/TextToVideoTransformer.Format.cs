@@ -12,14 +12,14 @@ public sealed partial class TextToVideoTransformer
     // strings: input and output column; string or null: negative prompt column, seed column, from 1.5 on source column; generation: int frames, height, width,
     // double frames/s, int steps, double guidance, string negative prompt, long seed, from 1.2 on int sampler or -1 and double guidance
     // rescale, from 1.3 on double eta, from 1.5 on bool loop, int frame window, int frame overlap or -1, double strength, int held frames, bool prompt weights, int
-    // decode rows; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes, from
+    // decode rows, from 1.6 on int key frames, bool guidance in turn, int spatial frame chunk, int deep cache interval; history: losses and held-out losses, each an int count and so many (int step, double loss), double seconds, long bytes, from
     // 1.4 on int curves of held-out loss by noise and as many of them. Beside it the model's own entries, stored.
-    private const uint WithSampler = 0x00010002, WithEta = 0x00010003, WithLossByNoise = 0x00010004, WithSource = 0x00010005;
+    private const uint WithSampler = 0x00010002, WithEta = 0x00010003, WithLossByNoise = 0x00010004, WithSource = 0x00010005, WithKeyFrames = 0x00010006;
 
     private static VersionInfo GetVersionInfo() => new(
         modelSignature: "MBIUST2V",
-        verWrittenCur: WithSource,
-        verReadableCur: WithSource,
+        verWrittenCur: WithKeyFrames,
+        verReadableCur: WithKeyFrames,
         verWeCanReadBack: 0x00010001,
         loaderSignature: LoaderSignature,
         loaderAssemblyName: typeof(TextToVideoTransformer).Assembly.FullName);
@@ -122,12 +122,18 @@ public sealed partial class TextToVideoTransformer
         ctx.Writer.Write(generation.HeldFrames);
         ctx.Writer.Write(generation.PromptWeights);
         ctx.Writer.Write(generation.DecodeRows);
+        ctx.Writer.Write(generation.KeyFrames);
+        ctx.Writer.Write(generation.GuidanceInTurn);
+        ctx.Writer.Write(generation.SpatialFrameChunk);
+        ctx.Writer.Write(generation.DeepCacheInterval);
     }
 
     private static GenerationOptions ReadGeneration(ModelLoadContext ctx)
     {
         var generation = ReadFirstOptions(ctx);
-        return ctx.Header.ModelVerWritten < WithSource ? generation : generation with
+        if (ctx.Header.ModelVerWritten < WithSource)
+            return generation;
+        generation = generation with
         {
             Loop = ctx.Reader.ReadBoolean(),
             FrameWindow = ctx.Reader.ReadInt32(),
@@ -136,6 +142,13 @@ public sealed partial class TextToVideoTransformer
             HeldFrames = ctx.Reader.ReadInt32(),
             PromptWeights = ctx.Reader.ReadBoolean(),
             DecodeRows = ctx.Reader.ReadInt32(),
+        };
+        return ctx.Header.ModelVerWritten < WithKeyFrames ? generation : generation with
+        {
+            KeyFrames = ctx.Reader.ReadInt32(),
+            GuidanceInTurn = ctx.Reader.ReadBoolean(),
+            SpatialFrameChunk = ctx.Reader.ReadInt32(),
+            DeepCacheInterval = ctx.Reader.ReadInt32(),
         };
     }
 

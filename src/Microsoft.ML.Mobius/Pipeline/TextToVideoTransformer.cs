@@ -302,8 +302,11 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IT
     private void Check(GenerationOptions options)
     {
         string[] problems = [.. options.Problems(_model.Factor)];
-        if (problems.Length == 0 && SamplerChoice.Problem(
-            options.Sampler, _model.Schedule, options.SamplingSteps, options.Eta, options.Strength) is { } problem)
+        if (problems.Length == 0 && Layout != UNetLayout.StreamParallel && (options.SpatialFrameChunk > 0 || options.DeepCacheInterval > 1))
+            problems = [$"SpatialFrameChunk is {options.SpatialFrameChunk} and DeepCacheInterval {options.DeepCacheInterval}, but the model is of the layout {Layout}."];
+        string? leavesOut = options.KeyFrames > 0 ? $"KeyFrames is {options.KeyFrames}"
+            : options.Strength < 1 ? FormattableString.Invariant($"Strength is {options.Strength}") : null;
+        if (problems.Length == 0 && SamplerChoice.Problem(options.Sampler, _model.Schedule, options.SamplingSteps, options.Eta, leavesOut) is { } problem)
             problems = [problem];
         if (problems.Length > 0)
             throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(options));

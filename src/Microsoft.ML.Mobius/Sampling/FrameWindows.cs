@@ -6,8 +6,9 @@ namespace Microsoft.ML.Mobius.Sampling;
 /// <summary>
 /// Which frames a model sees at a time: a wrapper around any denoiser. Of a clip longer than the window it sees overlapping windows, one after the other, and
 /// the predictions of a frame are averaged (MultiDiffusion, Bar-Tal et al. 2023, arXiv 2302.08113, along time as in Gen-L-Video, Wang et al. 2023,
-/// arXiv 2305.18264), so that memory is that of one window. Of a loop it sees the frames rolled, further with each call (latent shift, Bi et al. 2025,
-/// arXiv 2502.20307): every place between two frames is an end at some step, but never that from the last to the first; and windows go on over it.
+/// arXiv 2305.18264), so that memory is that of one window. Of a loop the windows go on over the end, and begin one frame later with each call (latent shift, Bi et
+/// al. 2025, arXiv 2502.20307), so that every place between two frames is an end of windows at some step. A loop that one window holds has no ends: see
+/// <see cref="Layers.FrameCircle"/>.
 /// </summary>
 internal static class FrameWindows
 {
@@ -20,19 +21,19 @@ internal static class FrameWindows
     public static Denoiser Over(Denoiser denoise, int frames, int window, int overlap, bool loop)
     {
         int length = window == 0 ? frames : Math.Min(window, frames), calls = 0;
-        if (length == frames && !loop)
+        if (length == frames)
             return denoise;
         int[] starts = Starts(frames, length, length - overlap, loop);
         return (z, t) =>
         {
             using var scope = NewDisposeScope();
-            int shift = loop && frames > 1 ? 1 + calls++ % (frames - 1) : 0;        // never 0: the last frame then would be the last
+            int shift = loop ? calls++ % frames : 0;
             Tensor sum = zeros_like(z), total = zeros([1, 1, frames, 1, 1], dtype: z.dtype, device: z.device);
             foreach (int start in starts)
             {
                 using var inner = NewDisposeScope();
                 var at = tensor([.. Enumerable.Range(start + shift, length).Select(f => (long)f % frames)], device: z.device);
-                var weight = starts.Length == 1 ? ones_like(total) : Ramp(length).to(z.dtype).to(z.device);
+                var weight = Ramp(length).to(z.dtype).to(z.device);
                 sum.index_add_(2, at, weight * denoise(z.index_select(2, at), t), 1);
                 total.index_add_(2, at, weight, 1);
             }
@@ -42,12 +43,7 @@ internal static class FrameWindows
 
     /// <summary>The first frames of the windows; of a loop they are all equally far apart, or the last two nearer.</summary>
     internal static int[] Starts(int frames, int length, int stride, bool loop)
-    {
-        if (length == frames)
-            return [0];
-        int last = frames - length;
-        return loop ? [.. Every(frames, stride)] : [.. Every(last, stride), last];
-    }
+        => loop ? [.. Every(frames, stride)] : [.. Every(frames - length, stride), frames - length];
 
     private static IEnumerable<int> Every(int end, int stride) => Enumerable.Range(0, (end + stride - 1) / stride).Select(i => i * stride);
 

@@ -41,15 +41,15 @@ internal static class SamplerChoice
     /// <param name="schedule">Of the model.</param>
     /// <param name="steps">Denoising steps.</param>
     /// <param name="eta">DDIM's η.</param>
-    /// <param name="strength">Below 1 where the first steps are left out.</param>
-    public static string? Problem(SamplerKind? kind, NoiseSchedule schedule, int steps, double eta = 0, double strength = 1)
+    /// <param name="leavesOut">What asks for the first steps to be left out, for the message; null for nothing.</param>
+    public static string? Problem(SamplerKind? kind, NoiseSchedule schedule, int steps, double eta = 0, string? leavesOut = null)
     {
         try
         {
             var sampler = Of(kind, schedule.Config, eta);
             _ = sampler.Timesteps(schedule, steps);
-            return sampler is PndmSampler && strength < 1 ? FormattableString.Invariant(
-                $"Strength is {strength}, but {SamplerKind.Pndm} cannot leave out its first steps, which begin its method; all other samplers can.") : null;
+            return sampler is PndmSampler && leavesOut is not null
+                ? $"{leavesOut}, but {SamplerKind.Pndm} cannot leave out its first steps, which begin its method; all other samplers can." : null;
         }
         catch (Exception e) when (e is NotSupportedException or InvalidDataException or ArgumentOutOfRangeException)
         {

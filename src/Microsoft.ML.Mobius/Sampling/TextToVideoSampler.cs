@@ -1,6 +1,7 @@
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Torch;
+using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -30,6 +31,9 @@ internal sealed record SamplingSettings(
     /// <summary>Frames that a window shares with the one before, 0 to <see cref="FrameWindow"/> - 1.</summary>
     public int FrameOverlap { get; init; }
 
+    /// <summary>Frames that are made first, spread over the video; 0 for none.</summary>
+    public int KeyFrames { get; init; }
+
     /// <summary>Share of the steps that are taken from a source on, above 0; 1 begins with noise alone.</summary>
     public double Strength { get; init; } = 1;
 
@@ -41,6 +45,15 @@ internal sealed record SamplingSettings(
 
     /// <summary>Rows that a layer of the autoencoder computes at a time; 0 for all.</summary>
     public int DecodeRows { get; init; }
+
+    /// <summary>Whether the two rows of guidance are computed one after the other.</summary>
+    public bool GuidanceInTurn { get; init; }
+
+    /// <summary>Frames that a layer of the spatial stream computes at a time, in StreamParallel; 0 for all.</summary>
+    public int SpatialFrameChunk { get; init; }
+
+    /// <summary>Of so many calls of the model in a row only the first computes the inner levels, in StreamParallel.</summary>
+    public int DeepCacheInterval { get; init; } = 1;
 }
 
 /// <summary>From a caption to pixels: encode the text, start from noise, denoise step by step, decode the frames.</summary>
@@ -89,64 +102,96 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator = null, Action<SamplingProgress>? progress = null,
         CancellationToken token = default, VideoClip? source = null)
     {
+        int chunk = model.UNet.SpatialFrameChunk;
+        if (settings.SpatialFrameChunk > 0)
+            model.UNet.SpatialFrameChunk = settings.SpatialFrameChunk;
+        try
+        {
+            var made = Denoised(prompt, negativePrompt, settings, noise, generator, progress, token, source);
+            return settings.Loop && source is null ? LoopStart.Chosen(made) : made;
+        }
+        finally
+        {
+            model.UNet.SpatialFrameChunk = chunk;
+            model.UNet.LoopFrames(false);
+        }
+    }
+
+    private VideoClip Denoised(string prompt, string negativePrompt, SamplingSettings settings, Tensor noise, Generator? generator,
+        Action<SamplingProgress>? progress, CancellationToken token, VideoClip? source)
+    {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
 
         var text = model.EncodeText([negativePrompt, prompt], settings.PromptWeights);    // [2, N, D]
-        var guided = Guidance.Guided(Predict, text[..1], text[1..], settings.GuidanceScale, settings.GuidanceRescale);
-        var denoise = FrameWindows.Over(guided, (int)noise.shape[2], settings.FrameWindow, settings.FrameOverlap, settings.Loop);
-        if (settings.HeldFrames > 0)
-            denoise = HeldFrames.Holding(denoise, model.Schedule, Encode(source!, settings.HeldFrames));
+        using DeepCache first = new(settings.DeepCacheInterval), second = new(settings.DeepCacheInterval);
+        var guided = Guidance.Guided(
+            (z, t, text) => Predict(z, t, text, settings, [first, second]), text[..1], text[1..], settings.GuidanceScale, settings.GuidanceRescale);
         var sampler = SamplerChoice.Of(settings.Sampler, model.Schedule.Config, settings.Eta);
-        int calls = sampler.Timesteps(model.Schedule, settings.Steps).Count;
-        (Tensor, int)? start = null;
-        if (settings.Strength < 1)
-        {
-            int taken = Math.Max(1, (int)Math.Round(settings.Strength * calls));
-            (start, calls) = ((Encode(source!, settings.FrameCount), calls - taken), taken);
-        }
-        Func<Tensor>? draw = generator is null ? null : () => model.Schedule.Prior(noise.shape, generator).to(model.Device);
+        int frames = (int)noise.shape[2], calls = sampler.Timesteps(model.Schedule, settings.Steps).Count, told = 0;
+        int Taken(double share) => share == 1 ? calls : Math.Max(1, (int)Math.Round(share * calls));
+        int all = settings.KeyFrames > 0 ? calls + Taken(KeyFrames.RefinedShare) : Taken(settings.Strength);
         Tensor? clean = null;
 
-        Tensor Watched(Tensor z, double t)
-        {
-            token.ThrowIfCancellationRequested();
-            var prediction = denoise(z, t);
-            if (progress is not null)
-            {
-                clean?.Dispose();
-                clean = model.Schedule.CleanOf(prediction, z, NoiseLevel.OfRatio(model.Schedule.Sigma(t))).MoveToOtherDisposeScope(scope);
-            }
-            return prediction;
-        }
-
+        Tensor AllFrames(Tensor latents) => latents.shape[2] == frames ? latents : KeyFrames.Between(latents, frames, settings.Loop);
         VideoClip Decoded(Tensor latents) => Decode(latents, settings.FrameRate, prompt, settings.DecodeRows);
 
-        var latents = sampler.Sample(Watched, model.Schedule, noise.to(model.Device), settings.Steps, draw, done =>
+        Tensor Sampled(Tensor noise, Tensor? start, double share)
         {
-            if (progress is null)
-                return;
-            var report = new SamplingProgress(done, calls, () => Decoded(clean!));
-            progress(report);
-            report.End();
-        }, start);
-        return Decoded(latents);
+            int length = (int)noise.shape[2];
+            first.Clear();
+            second.Clear();
+            model.UNet.LoopFrames(settings.Loop && (settings.FrameWindow == 0 || settings.FrameWindow >= length));
+            var denoise = FrameWindows.Over(guided, length, settings.FrameWindow, settings.FrameOverlap, settings.Loop);
+            if (settings.HeldFrames > 0)
+                denoise = HeldFrames.Holding(denoise, model.Schedule, Encode(source!, settings.HeldFrames));
+
+            Tensor Watched(Tensor z, double t)
+            {
+                token.ThrowIfCancellationRequested();
+                var prediction = denoise(z, t);
+                if (progress is not null)
+                {
+                    clean?.Dispose();
+                    clean = model.Schedule.CleanOf(prediction, z, NoiseLevel.OfRatio(model.Schedule.Sigma(t))).MoveToOtherDisposeScope(scope);
+                }
+                return prediction;
+            }
+
+            Func<Tensor>? draw = generator is null ? null : () => model.Schedule.Prior(noise.shape, generator).to(model.Device);
+            return sampler.Sample(Watched, model.Schedule, noise.to(model.Device), settings.Steps, draw, _ =>
+            {
+                if (progress is null)
+                    return;
+                var report = new SamplingProgress(++told, all, () => Decoded(AllFrames(clean!)));
+                progress(report);
+                report.End();
+            }, start is null ? null : (start, calls - Taken(share)));
+        }
+
+        if (settings.KeyFrames > 0)
+            return Decoded(Sampled(noise, AllFrames(Sampled(noise.narrow(2, 0, settings.KeyFrames), start: null, share: 1)), KeyFrames.RefinedShare));
+        return Decoded(Sampled(noise, settings.Strength < 1 ? Encode(source!, frames) : null, settings.Strength));
     }
 
-    private Tensor Predict(Tensor z, double t, Tensor text)
+    private Tensor Predict(Tensor z, double t, Tensor text, SamplingSettings settings, DeepCache[] caches)
     {
-        Tensor Call(Tensor z, Tensor text) => model.UNet.call(z, full([z.shape[0]], t, ScalarType.Float32, device: model.Device), text);
+        Tensor Call(Tensor z, Tensor text, DeepCache cache)
+        {
+            var times = full([z.shape[0]], t, ScalarType.Float32, device: model.Device);
+            return settings.DeepCacheInterval == 1 ? model.UNet.call(z, times, text) : ((StreamParallelUNet)model.UNet).Forward(z, times, text, cache);
+        }
 
         Tensor Row(int i)
         {
             using var scope = NewDisposeScope();
             using var _ = no_grad();
-            return Call(z[i..(i + 1)], text[i..(i + 1)]).DetachFromDisposeScope();
+            return Call(z[i..(i + 1)], text[i..(i + 1)], caches[i]).DetachFromDisposeScope();
         }
 
-        if (z.shape[0] == 1 || model.Device.type != DeviceType.CPU)
-            return Call(z, text);
-        var (negative, positive) = SideBySide.Run(() => Row(0), () => Row(1));
+        if (z.shape[0] == 1 || (model.Device.type != DeviceType.CPU && !settings.GuidanceInTurn))
+            return Call(z, text, caches[0]);
+        var (negative, positive) = settings.GuidanceInTurn ? (Row(0), Row(1)) : SideBySide.Run(() => Row(0), () => Row(1));
         using (negative)
         using (positive)
             return cat([negative, positive], 0);

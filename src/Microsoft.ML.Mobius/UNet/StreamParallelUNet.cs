@@ -12,7 +12,18 @@ namespace Microsoft.ML.Mobius.UNet;
 internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatial, TemporalStream temporal) : VideoUNet(config, spatial, temporal)
 {
     /// <inheritdoc/>
-    protected override Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation)
+    protected override Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation) => Forward(z, t, text, recomputation, cache: null);
+
+    /// <summary>
+    /// The same without gradients, where the levels inside the joined ones, or inside the outermost where none is joined, may be those of a call before.
+    /// </summary>
+    public Tensor Forward(Tensor z, Tensor t, Tensor text, DeepCache cache)
+    {
+        using var _ = no_grad();
+        return Forward(z, t, text, recomputation: null, cache);
+    }
+
+    private Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation, DeepCache? cache)
     {
         using var scope = recomputation is null ? NewDisposeScope() : null;               // recomputing, s and u are needed till the end of the way back
         long frames = z.shape[2];
@@ -26,8 +37,18 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         var u = Time(0, h0 => Temporal.In(h0, frames), s);
         skipsOfS.Push(s);
         skipsOfU.Push(u);
-        foreach (var (space, time) in Spatial.Down().Zip(Temporal.Down()))
+        (SpatialBlock Space, TemporalBlock Time)[] down = [.. Spatial.Down().Zip(Temporal.Down())], up = [.. Spatial.Up().Zip(Temporal.Up())];
+        int apart = up.Length - Config.JoinedLevels, inner = Math.Min(apart, up.Length - 1), outer = up.Length - inner;
+
+        void Descend(int level)
         {
+            if (level > 0)
+            {
+                var (above, beside) = down[level - 1];
+                skipsOfS.Push(s = Space((s, _, _) => above.Downsample(s), s));
+                skipsOfU.Push(u = Time(Between, beside.Downsample, u));
+            }
+            var (space, time) = down[level];
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s);
@@ -35,19 +56,11 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                 skipsOfS.Push(s);
                 skipsOfU.Push(u);
             }
-            if (space.HasDownsampler())
-            {
-                skipsOfS.Push(s = Space((s, _, _) => space.Downsample(s), s));
-                skipsOfU.Push(u = Time(Between, time.Downsample, u));
-            }
         }
 
-        var middle = s = Space(Spatial.Mid().Middle, s);
-        u = Time(Spatial.Mid().Depth, u => Temporal.Mid().Middle(u, middle, frames, text), u);
-
-        int apart = Temporal.Up().Count - Config.JoinedLevels;
-        foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()).Take(apart))
+        void Ascend(int level)
         {
+            var (space, time) = up[level];
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s, skipsOfS.Pop());
@@ -60,6 +73,25 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                 u = Time(Between, u => time.Upsample(u, size), u);
             }
         }
+
+        void Each(int from, int to, Action<int> at)
+        {
+            for (int level = from; level < to; level++)
+                at(level);
+        }
+
+        Each(0, outer, Descend);
+        if (cache?.Next() is { } kept)
+            (s, u) = kept;
+        else
+        {
+            Each(outer, down.Length, Descend);
+            var middle = s = Space(Spatial.Mid().Middle, s);
+            u = Time(Spatial.Mid().Depth, u => Temporal.Mid().Middle(u, middle, frames, text), u);
+            Each(0, inner, Ascend);
+            cache?.Keep(s, u);
+        }
+        Each(inner, apart, Ascend);
         if (!Config.JoinsStreams)
             return Predicted(s, u);
 
@@ -71,7 +103,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         }
 
         var h = Join(s, u);
-        foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()).Skip(apart))
+        foreach (var (space, time) in up[apart..])
         {
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {

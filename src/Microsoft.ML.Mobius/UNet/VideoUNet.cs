@@ -45,6 +45,18 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <summary>Whether the temporal half is passed by: every frame is an image, and the network the image model. Nothing is recomputed then.</summary>
     public bool FramesAreImages;
 
+    /// <summary>Whether the first frame follows the last, for all temporal layers: see <see cref="FrameCircle"/>. False to begin with.</summary>
+    public void LoopFrames(bool loop)
+    {
+        foreach (var module in Temporal.modules())
+            switch (module)
+            {
+                case TemporalConvolution convolution: convolution.FramesLoop = loop; break;
+                case TemporalTransformer transformer: transformer.FramesLoop = loop; break;
+                case FrameTable table: table.FramesLoop = loop; break;
+            }
+    }
+
     /// <summary>Builds the layout of <paramref name="config"/> around an image model, which it freezes and owns from now on.</summary>
     public static VideoUNet Around(SpatialStream spatial, UNetConfig config)
     {

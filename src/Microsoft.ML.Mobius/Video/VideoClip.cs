@@ -82,6 +82,9 @@ public sealed class VideoClip
         return Of(count, k => from + (k < had ? k : how == ShortClip.Hold ? had - 1 : k % had));
     }
 
+    /// <summary>The frames from one on, and then those before it.</summary>
+    internal VideoClip Rolled(int from) => Of(FrameCount, k => (from + k) % FrameCount);
+
     /// <summary>Every so many-th frame.</summary>
     internal VideoClip Strided(int stride) => stride == 1 ? this : Of((FrameCount + stride - 1) / stride, k => k * stride);
 

@@ -81,6 +81,16 @@ public sealed class GenerateCommandTests
     }
 
     [TestMethod]
+    public void Run_KeyFramesAndMeansToSave_GivesTheVideoThatTheLibraryGives()
+    {
+        Run("--prompt", "a fox", "--format", "png", "--seed", "2", "--frames", "5", "--key-frames", "3", "--guidance-in-turn", "--spatial-frame-chunk", "1",
+            "--deep-cache-interval", "2").Succeeded();
+        using var model = (TextToVideoTransformer)_tiny.ML.Model.Load(Zip, out _);
+        var how = model.Generation with { Seed = 2, FrameCount = 5, KeyFrames = 3, GuidanceInTurn = true, SpatialFrameChunk = 1, DeepCacheInterval = 2 };
+        TinyPipeline.AssertSame(model.Generate("a fox", how), VideoReader.Read(Directory.GetFiles(Out).Single(), Reading with { FrameCount = 5 }));
+    }
+
+    [TestMethod]
     public void Run_PromptFileAndSeveralPerPrompt_NamesThemBySeed()
     {
         File.WriteAllText(_files.File("prompts.txt"), "a fox\n\n  a cat \n");

@@ -71,7 +71,7 @@ internal sealed class SchedulersKind : GoldenKind
         void CheckTrajectory(string key, Tensor expected, int steps)
         {
             // Euler's go through x = z / α; its model is called with z.
-            var grid = sampler is EulerSampler or EulerAncestralSampler ? ((SigmaSampler)sampler).Grid(schedule, steps) : null;
+            var grid = (sampler as ScaledSampler)?.Grid(schedule, steps);
             double tolerance = 1e-4 * Math.Max(1, expected.abs().max().item<float>());
             int done = 0, drawn = 0, told = 0;
             var last = sampler.Sample((z, t) =>

@@ -52,6 +52,7 @@ public sealed class TextToVideoModelFileTests
         {
             SamplingSteps = 3, Sampler = SamplerKind.Ddim, Eta = 0.25, GuidanceScale = 2, GuidanceRescale = 0.5, NegativePrompt = "dull", Seed = -5,
             FrameRate = 12, Loop = true, FrameWindow = 4, FrameOverlap = 3, Strength = 0.5, HeldFrames = 1, PromptWeights = true, DecodeRows = 16,
+            GuidanceInTurn = true, SpatialFrameChunk = 2,
         };
         _tiny.ML.Model.Save(saved, null, Zip);
 
@@ -67,6 +68,16 @@ public sealed class TextToVideoModelFileTests
         Assert.AreEqual((saved.InputColumnName, saved.OutputColumnName, "Seed", "Negative", "Clip"),
             (loaded.InputColumnName, loaded.OutputColumnName, loaded.SeedColumnName, loaded.NegativePromptColumnName, loaded.SourceColumnName));
         AssertGenerateTheSame(saved, loaded, _tiny.Clips(1));
+    }
+
+    [TestMethod]
+    public void Load_SavedWithMoreOptions_HasThem()
+    {
+        using var saved = _tiny.Untrained();
+        saved.Generation = saved.Generation with { FrameCount = 4, KeyFrames = 3, DeepCacheInterval = 2 };
+        _tiny.ML.Model.Save(saved, null, Zip);
+        using var loaded = (TextToVideoTransformer)_tiny.ML.Model.Load(Zip, out _);
+        Assert.AreEqual(saved.Generation, loaded.Generation);
     }
 
     [TestMethod]
@@ -88,11 +99,11 @@ public sealed class TextToVideoModelFileTests
         AssertGenerateTheSame(saved, loaded, _tiny.Clips(1));
     }
 
-    /// <summary>Without what 1.5 added; ML.NET's header has offsets and lengths from byte 16 to 151 and the model's versions at 72 and 76.</summary>
+    /// <summary>Without what 1.5 and 1.6 added; ML.NET's header has offsets and lengths from byte 16 to 151 and the model's versions at 72 and 76.</summary>
     private static byte[] AsVersion1_4(byte[] key)
     {
         const int Body = 16, Length = 24, Versions = 72, Columns = 4 * sizeof(int), UntilEta = 4 * 3 + 8 + 4 + 8 + 4 + 8 + 4 + 8 + 8;
-        const int OfSource = sizeof(int), OfOptions = 1 + 4 + 4 + 8 + 4 + 1 + 4;
+        const int OfSource = sizeof(int), OfOptions = 1 + 4 + 4 + 8 + 4 + 1 + 4 + 4 + 1 + 4 + 4;
         long At(int place) => BitConverter.ToInt64(key, place);
         int source = (int)At(Body) + Columns, options = source + OfSource + UntilEta;
         byte[] older = [.. key[..source], .. key[(source + OfSource)..options], .. key[(options + OfOptions)..]];

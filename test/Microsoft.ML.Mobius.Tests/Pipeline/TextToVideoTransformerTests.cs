@@ -1,5 +1,6 @@
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Sampling;
+using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Tests.Pipeline;
@@ -237,6 +238,14 @@ public sealed class TextToVideoTransformerTests
         Assert.Contains("FrameWindow is 0", Refused(own with { FrameOverlap = 1 }));
         Assert.Contains("FrameOverlap is 4; 1 to 3", Refused(own with { FrameWindow = 4, FrameOverlap = 4 }));
         Assert.Contains("Pndm", Refused(own with { Sampler = SamplerKind.Pndm, Strength = 0.5 }));
+        Assert.Contains("KeyFrames is 3, but Pndm", Refused(own with { Sampler = SamplerKind.Pndm, FrameCount = 9, KeyFrames = 3 }));
+        Assert.Contains("KeyFrames is 9; 0 and 2 to 8", Refused(own with { FrameCount = 9, KeyFrames = 9 }));
+        Assert.Contains("not with a source", Refused(own with { FrameCount = 9, KeyFrames = 3, HeldFrames = 1 }));
+        Assert.Contains("FrameWindow is 4", Refused(own with { FrameWindow = 4, DeepCacheInterval = 2 }));
+        Assert.Contains("SpatialFrameChunk is -1", Refused(own with { SpatialFrameChunk = -1 }));
+        Assert.Contains("DeepCacheInterval is 0", Refused(own with { DeepCacheInterval = 0 }));
+        using var serial = _tiny.Untrained(options => options.Layout = UNetLayout.Serial);
+        Assert.Contains("layout Serial", Assert.ThrowsExactly<ArgumentException>(() => serial.Generation = own with { DeepCacheInterval = 2 }).Message);
         Assert.AreEqual(own, transformer.Generation);
     }
 

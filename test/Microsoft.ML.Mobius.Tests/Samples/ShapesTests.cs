@@ -52,6 +52,8 @@ public sealed class ShapesTests
 
         Assert.Contains("| all | 2 | 100.0 % | 100.0 % | 50.0 % | 50.0 % |", videos.Report(1));
         Assert.Contains("in 0 of 2 videos", videos.Report(1));
+        File.WriteAllText(files.PathOf("captions.jsonl"), $$"""{ "video": "forth.png", "caption": "{{combination.Caption}}" }""");
+        Assert.Contains("| all | 1 | 100.0 % | 100.0 % | 100.0 % | 100.0 % |", MeasuredVideos.Read(files.Folder).Report(1));
         Assert.Contains("Motion: 7 of 14 steps go on", videos.Report(1));
         Assert.Contains("Motion: 1 of 2 steps go on", videos.Report(4));
         File.WriteAllText(files.PathOf("list.json"), """{ "videos": [] }""");

@@ -16,6 +16,7 @@ public sealed class FrameWindowsTests
     {
         Assert.AreSame(s_places, FrameWindows.Over(s_places, 8, window: 0, overlap: 0, loop: false));
         Assert.AreSame(s_places, FrameWindows.Over(s_places, 8, window: 9, overlap: 4, loop: false));
+        Assert.AreSame(s_places, FrameWindows.Over(s_places, 8, window: 8, overlap: 4, loop: true));
     }
 
     [TestMethod]
@@ -23,7 +24,6 @@ public sealed class FrameWindowsTests
     [DataRow(10, 8, 4, false, "0 2")]
     [DataRow(9, 4, 1, false, "0 3 5")]
     [DataRow(16, 8, 4, true, "0 4 8 12")]
-    [DataRow(8, 8, 4, true, "0")]
     public void Starts_OfAClip_CoverIt(int frames, int length, int overlap, bool loop, string expected)
         => Assert.AreEqual(expected, string.Join(' ', FrameWindows.Starts(frames, length, length - overlap, loop)));
 
@@ -37,16 +37,7 @@ public sealed class FrameWindowsTests
     }
 
     [TestMethod]
-    public void Over_Loop_RollsByOneMoreWithEachCallAndNeverNot()
-    {
-        using var scope = NewDisposeScope();
-        var denoise = FrameWindows.Over(s_places, frames: 4, window: 0, overlap: 0, loop: true);
-        foreach (string expected in new[] { "3 0 1 2", "2 3 0 1", "1 2 3 0", "3 0 1 2" })
-            Assert.AreEqual(expected, string.Join(' ', denoise(zeros([1, 1, 4, 1, 1]), 0).flatten().data<float>().ToArray()));
-    }
-
-    [TestMethod]
-    public void Over_LoopWithWindows_GoesOnOverTheEnd()
+    public void Over_LoopWithWindows_GoesOnOverTheEndAndBeginsOneLaterWithEachCall()
     {
         using var scope = NewDisposeScope();
         var seen = new List<string>();
@@ -58,20 +49,20 @@ public sealed class FrameWindowsTests
         }, frames: 6, window: 4, overlap: 2, loop: true);
         foreach (int _ in new[] { 0, 1 })
             Close.Assert(z, denoise(z, 0), 1e-6, "Each frame's own prediction goes back to it.");
-        CollectionAssert.AreEqual(new[] { "1 2 3 4", "3 4 5 0", "5 0 1 2", "2 3 4 5", "4 5 0 1", "0 1 2 3" }, seen);
+        CollectionAssert.AreEqual(new[] { "0 1 2 3", "2 3 4 5", "4 5 0 1", "1 2 3 4", "3 4 5 0", "5 0 1 2" }, seen);
     }
 
     [TestMethod, TestCategory("Heavy")]
     public void Over_FourTimesTheFrames_TakesTheMemoryOfOneWindow()
     {
-        var config = Tiny.UNet with { BlockOutChannels = [64, 128] };
+        var config = Tiny.UNet with { BlockOutChannels = [64, 64] };
         using var unet = VideoUNet.Around(Tiny.Spatial(config), config);
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         long Peak(int frames)
         {
             using var inner = NewDisposeScope();
-            var (z, text) = (randn([1, 4, frames, 32, 32]), randn(2, 8, 16));
+            var (z, text) = (randn([1, 4, frames, 16, 16]), randn(2, 8, 16));
             var guided = Guidance.Guided((z, t, text) => unet.call(z, full([z.shape[0]], t, float32), text), text[..1], text[1..], 3);
             var denoise = FrameWindows.Over(guided, frames, window: 8, overlap: 4, loop: false);
             return PeakMemory.During(() => denoise(z, 500).Dispose());

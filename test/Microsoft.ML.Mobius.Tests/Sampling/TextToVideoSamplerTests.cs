@@ -2,6 +2,7 @@ using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
@@ -55,7 +56,7 @@ public sealed class TextToVideoSamplerTests
     private static IEnumerable<object[]> Ways =>
     [
         [Small with { Loop = true }], [Small with { FrameWindow = 2, FrameOverlap = 1 }], [Small with { Strength = 0.5 }], [Small with { HeldFrames = 1 }],
-        [Small with { PromptWeights = true }],
+        [Small with { PromptWeights = true }], [Small with { KeyFrames = 2 }], [Small with { DeepCacheInterval = 2 }],
     ];
 
     [TestMethod]
@@ -74,6 +75,38 @@ public sealed class TextToVideoSamplerTests
         Assert.AreEqual(before, TorchSharp.torch.Tensor.TotalCount);
         Assert.AreEqual((3, 16, 12), (clip.FrameCount, clip.Height, clip.Width));
         Assert.IsFalse(clip.Pixels.Span.SequenceEqual(Generate(Small).Pixels.Span));
+    }
+
+    [TestMethod]
+    public void Generate_SavingMemory_IsTheSame()
+    {
+        using var model = Tiny.Learnt(UNetLayout.StreamParallel);
+        var sampler = new TextToVideoSampler(model);
+        var made = sampler.Generate("a", "", Small, 1);
+        Assert.IsTrue(made.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small with { GuidanceInTurn = true }, 1).Pixels.Span));
+        Assert.IsGreaterThan(50, SmallVideos.Psnr(made, sampler.Generate("a", "", Small with { SpatialFrameChunk = 2 }, 1)));
+        Assert.AreEqual(0, model.UNet.SpatialFrameChunk);
+    }
+
+    [TestMethod]
+    public void Generate_KeyFrames_TellsTheStepsOfBothPartsAndShowsAllFrames()
+    {
+        using var model = Tiny.Video();
+        var told = new List<(int, int, int)>();
+        var how = Small with { FrameCount = 6, FrameWindow = 3, FrameOverlap = 1, KeyFrames = 3, Steps = 10 };
+        new TextToVideoSampler(model).Generate("a", "", how, 1, at => told.Add((at.Step, at.Steps, at.Preview().FrameCount)));
+        CollectionAssert.AreEqual(Enumerable.Range(1, 12).Select(i => (i, 12, 6)).ToArray(), told);
+    }
+
+    [TestMethod]
+    public void Generate_AfterALoop_IsAsBefore()
+    {
+        using var model = Tiny.Learnt(UNetLayout.StreamParallel);
+        var sampler = new TextToVideoSampler(model);
+        var (before, loop) = (sampler.Generate("a", "", Small, 1), sampler.Generate("a", "", Small with { Loop = true }, 1));
+        Assert.IsFalse(before.Pixels.Span.SequenceEqual(loop.Pixels.Span));
+        Assert.ThrowsExactly<OperationCanceledException>(() => sampler.Generate("a", "", Small with { Loop = true }, 1, token: new CancellationToken(canceled: true)));
+        Assert.IsTrue(before.Pixels.Span.SequenceEqual(sampler.Generate("a", "", Small, 1).Pixels.Span));
     }
 
     [TestMethod]

@@ -274,6 +274,29 @@ public sealed class StreamParallelUNetTests
     }
 
     /// <summary>A network all of whose trained weights are random, so that all have gradients.</summary>
+    [TestMethod]
+    [DataRow(0)]
+    [DataRow(1)]
+    [DataRow(2)]
+    public void Forward_DeepCache_TakesTheInnerLevelsOfTheCallBefore(int joined)
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        using var unet = (StreamParallelUNet)Trained(Tiny.UNet with { JoinedLevels = joined });
+        using var cache = new DeepCache(2);
+        var (one, other, t, text) = (randn([1, 4, 3, 8, 8]), randn([1, 4, 3, 8, 8]), tensor([400L]), randn([1, 5, 16]));
+        Tensor Whole(Tensor z) => unet.call(z, t, text);
+        bool Same(Tensor a, Tensor b) => a.equal(b).all().item<bool>();
+
+        Assert.IsTrue(Same(Whole(one), unet.Forward(one, t, text, cache)));
+        Assert.IsTrue(Same(Whole(one), unet.Forward(one, t, text, cache)), "Of the same latents the inner levels are the same.");
+        Assert.IsTrue(Same(Whole(one), unet.Forward(one, t, text, cache)));
+        var mixed = unet.Forward(other, t, text, cache);
+        Assert.IsFalse(Same(Whole(other), mixed) || Same(Whole(one), mixed));
+        cache.Clear();
+        Assert.IsTrue(Same(Whole(other), unet.Forward(other, t, text, cache)), "It begins anew.");
+    }
+
     private static VideoUNet Trained(UNetConfig config)
     {
         random.manual_seed(1);

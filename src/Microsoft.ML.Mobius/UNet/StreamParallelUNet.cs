@@ -107,7 +107,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         {
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
-                // SC and SA take much to compute and keep little for the way back; TC and TA the other way round.
+                // SC takes much to compute and keeps little for the way back; the others the other way round.
                 h = InOneStream(recomputation, Between, space, time, i, [h, Join(skipsOfS.Pop(), skipsOfU.Pop())], times, text, frames);
             }
             if (space.HasUpsampler())

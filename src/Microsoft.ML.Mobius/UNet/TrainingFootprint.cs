@@ -167,7 +167,7 @@ internal sealed class TrainingFootprint
                 held: C(c) + (joined && !stream ? C(width) : 0), passing: stream ? 0 : C(c) * PassingThroughConvolutions, result: C(c));
             if (attends)
             {
-                _part += inParts ? 1 : 0;
+                (_part, _depth) = (_part + (inParts ? 1 : 0), depth);
                 Add(frozen: ParameterCount.Transformer(c, c, _config.CrossAttentionDim), lora: _images ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0,
                     saved: stream ? 0 : SavedBySpatialTransformer(c, depth), held: stream ? 0 : C(c), passing: stream ? 0 : C(c) * PassingThroughTransformer,
                     result: inParts ? C(c) : 0);

@@ -156,7 +156,7 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     /// <summary>A layer of one stream: TA(SA(TC(SC([h; skip], e)), c)).</summary>
     /// <param name="recomputation">Of its four parts; null if all are kept.</param>
-    /// <param name="depth">Of SC and SA: that of their level, or <see cref="Between"/> to keep them.</param>
+    /// <param name="depth">Of SC: that of its level, or <see cref="Between"/> to keep it.</param>
     /// <param name="space">SC and SA.</param>
     /// <param name="time">TC and TA.</param>
     /// <param name="i">Number of the layer.</param>
@@ -169,7 +169,7 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
         using var scope = recomputation is null ? NewDisposeScope() : null;
         var x1 = Part(recomputation, depth, () => space.Resnet(i, Joined(h), e));
         var x2 = Part(recomputation, space.Depth, () => time.Convolution(i, x1, frames));
-        var x3 = Part(recomputation, depth, () => space.Attention(i, x2, text));
+        var x3 = Part(recomputation, space.Depth, () => space.Attention(i, x2, text));
         var x4 = Part(recomputation, space.Depth, () => time.Attention(i, x3, frames, text));
         return scope is null ? x4 : x4.MoveToOuterDisposeScope();
     }

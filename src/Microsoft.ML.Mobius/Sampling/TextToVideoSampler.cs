@@ -176,25 +176,17 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
 
     private Tensor Predict(Tensor z, double t, Tensor text, SamplingSettings settings, DeepCache[] caches)
     {
-        Tensor Call(Tensor z, Tensor text, DeepCache cache)
+        Tensor Rows(Range rows, DeepCache cache)
         {
-            var times = full([z.shape[0]], t, ScalarType.Float32, device: model.Device);
-            return settings.DeepCacheInterval == 1 ? model.UNet.call(z, times, text) : ((StreamParallelUNet)model.UNet).Forward(z, times, text, cache);
-        }
-
-        Tensor Row(int i)
-        {
-            using var scope = NewDisposeScope();
-            using var _ = no_grad();
-            return Call(z[i..(i + 1)], text[i..(i + 1)], caches[i]).DetachFromDisposeScope();
+            var part = z[rows];
+            var times = full([part.shape[0]], t, ScalarType.Float32, device: model.Device);
+            return settings.DeepCacheInterval == 1 ? model.UNet.call(part, times, text[rows])
+                : ((StreamParallelUNet)model.UNet).Forward(part, times, text[rows], cache);
         }
 
         if (z.shape[0] == 1 || (model.Device.type != DeviceType.CPU && !settings.GuidanceInTurn))
-            return Call(z, text, caches[0]);
-        var (negative, positive) = settings.GuidanceInTurn ? (Row(0), Row(1)) : SideBySide.Run(() => Row(0), () => Row(1));
-        using (negative)
-        using (positive)
-            return cat([negative, positive], 0);
+            return Rows(.., caches[0]);
+        return SideBySide.Joined(() => Rows(..1, caches[0]), () => Rows(1.., caches[1]), settings.GuidanceInTurn);
     }
 
     /// <summary>The first frames of a clip -> the means of their latents, [1, c, frames, h, w]; frame by frame.</summary>

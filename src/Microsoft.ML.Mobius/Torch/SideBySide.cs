@@ -25,6 +25,26 @@ internal static class SideBySide
         return work;
     });
 
+    /// <summary>Two parts of a batch without gradients, the results one after the other along the first axis.</summary>
+    /// <param name="first">Gives a tensor [N, ..].</param>
+    /// <param name="second">Gives a tensor [M, ..].</param>
+    /// <param name="inTurn">One after the other, so that what one needs for itself is not needed twice.</param>
+    /// <returns>[N + M, ..]; belongs to the caller's scope.</returns>
+    public static Tensor Joined(Func<Tensor> first, Func<Tensor> second, bool inTurn = false)
+    {
+        static Tensor Alone(Func<Tensor> compute)
+        {
+            using var scope = NewDisposeScope();
+            using var _ = no_grad();
+            return compute().DetachFromDisposeScope();
+        }
+
+        var (one, other) = inTurn ? (Alone(first), Alone(second)) : Run(() => Alone(first), () => Alone(second));
+        using (one)
+        using (other)
+            return cat([one, other], 0);
+    }
+
     /// <summary>Runs both and waits for both; one after the other where there is one thread. The results are the same either way, to the bit.</summary>
     /// <param name="first">Runs in the calling thread.</param>
     /// <param name="second">Runs in another thread, which has gradients switched on and no dispose scope.</param>

@@ -72,20 +72,10 @@ internal sealed class HeldOutLoss : IDisposable
     /// <summary>On the CPU the two halves of a batch side by side, as a step computes them.</summary>
     private Tensor Predicted(Tensor z, Tensor t, Tensor text)
     {
-        Tensor Part(Range part)
-        {
-            using var scope = NewDisposeScope();
-            using var _ = no_grad();
-            return _model.UNet.call(z[part], t[part], text[part]).DetachFromDisposeScope();
-        }
+        Tensor Part(Range part) => _model.UNet.call(z[part], t[part], text[part]);
 
         int half = (int)z.shape[0] / 2;
-        if (_model.Device.type != DeviceType.CPU || half == 0)
-            return _model.UNet.call(z, t, text);
-        var (first, second) = SideBySide.Run(() => Part(..half), () => Part(half..));
-        using (first)
-        using (second)
-            return cat([first, second], 0);
+        return _model.Device.type != DeviceType.CPU || half == 0 ? Part(..) : SideBySide.Joined(() => Part(..half), () => Part(half..));
     }
 
     public void Dispose()

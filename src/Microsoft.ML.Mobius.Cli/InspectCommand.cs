@@ -165,7 +165,7 @@ internal static class InspectCommand
     private static JsonObject UNet(UNetConfig config) => new()
     {
         ["channels"] = new JsonArray([.. config.BlockOutChannels.Select(channels => JsonValue.Create(channels))]), ["layersPerBlock"] = config.LayersPerBlock,
-        ["textWidth"] = config.CrossAttentionDim, ["temporalWidthDivisor"] = config.TemporalWidthDivisor, ["resampling"] = config.Resampling.ToString(), ["joinedLevels"] = config.JoinedLevels, ["temporalText"] = config.TemporalText,
+        ["textWidth"] = config.CrossAttentionDim, ["temporalWidthDivisor"] = config.TemporalWidthDivisor, ["resampling"] = config.Resampling.ToString(), ["joinedLevels"] = config.JoinedLevels, ["trainJoinedLevels"] = config.TrainJoinedLevels, ["temporalText"] = config.TemporalText,
         ["framePositions"] = config.FramePositions,
     };
 

@@ -43,5 +43,6 @@ internal static class TemporalStart
 
     private static bool AreAlike(UNetConfig a, UNetConfig b)
         => a.Layout == b.Layout && a.TemporalText == b.TemporalText
-        && (a.Layout != UNetLayout.StreamParallel || (a.TemporalWidthDivisor == b.TemporalWidthDivisor && a.Lateral == b.Lateral && a.Resampling == b.Resampling && a.JoinedLevels == b.JoinedLevels));
+        && (a.Layout != UNetLayout.StreamParallel || (a.TemporalWidthDivisor == b.TemporalWidthDivisor && a.Lateral == b.Lateral && a.Resampling == b.Resampling && a.JoinedLevels == b.JoinedLevels
+            && a.TrainsSpace == b.TrainsSpace));
 }

@@ -135,13 +135,15 @@ internal sealed class TextToVideoModel : IDisposable
         RescaleBetasZeroSnr = zeroTerminalSnr ?? Schedule.Config.RescaleBetasZeroSnr,
     });
 
-    /// <summary>Merges a LoRA that was trained into the weights, for good.</summary>
+    /// <summary>Merges a LoRA that was trained into the weights, for good; where it is on the image model, into the temporal half's copies of its layers, too.</summary>
     public void Merge(TrainableLora lora)
     {
         using var file = new MemoryStream();
         var match = lora.Match();
         match.Write(file);
         match.MergeInto(1);
+        var copies = UNet.Copies().ToDictionary(copy => $"unet.{copy.Name}", copy => copy.Module);
+        (match with { Layers = [.. from one in match.Layers where copies.ContainsKey(one.Name) select (one.Name, (nn.Module<Tensor, Tensor>)copies[one.Name], one.Pair)] }).MergeInto(1);
         TrainedLora = file.ToArray();
     }
 

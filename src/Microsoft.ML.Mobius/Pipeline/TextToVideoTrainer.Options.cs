@@ -76,7 +76,7 @@ public sealed partial class TextToVideoTrainer
         public UNetLayout? Layout { get; set; }
 
         /// <summary>
-        /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is null: as in the pretrained video model, and 2
+        /// The temporal stream is 1/this as wide as the spatial one: 1, 2, 4 or 8; the default is null: as in the pretrained video model, and 4
         /// for an image model, or 1 with <see cref="UNet.Lateral.Identity"/>. Of effect in StreamParallel alone.
         /// </summary>
         public int? TemporalWidthDivisor { get; set; }
@@ -100,6 +100,12 @@ public sealed partial class TextToVideoTrainer
         /// levels; all of them, at most, are possible. Of effect in StreamParallel alone.
         /// </summary>
         public int? JoinedLevels { get; set; }
+
+        /// <summary>
+        /// Whether the spatial layers of <see cref="JoinedLevels"/> are trained, too; the default is null: as in the pretrained video model, and true for an image model. Gradients cross them
+        /// anyway. It is copies of them that are trained, in the temporal half, as its head is one; the image model stays as it is. Of effect in StreamParallel alone.
+        /// </summary>
+        public bool? TrainJoinedLevels { get; set; }
 
         /// <summary>
         /// Whether the second attention of the temporal layers is over the text; the default is null: as in the pretrained video model, and true for an image
@@ -472,8 +478,9 @@ public sealed partial class TextToVideoTrainer
                 copy.LogFile ??= Path.Combine(folder, "logs", "training.log");
             }
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
-            copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? (copy.Lateral == UNet.Lateral.Identity ? 1 : 2);
+            copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? (copy.Lateral == UNet.Lateral.Identity ? 1 : 4);
             copy.JoinedLevels ??= model.Video is { Layout: UNetLayout.StreamParallel } video ? video.JoinedLevels : 1;
+            copy.TrainJoinedLevels ??= model.Video?.TrainJoinedLevels ?? true;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
             copy.Resampling ??= model.Video?.Resampling ?? UNet.Resampling.Pooling;
             copy.TemporalText ??= model.Video?.TemporalText ?? true;
@@ -514,7 +521,7 @@ public sealed partial class TextToVideoTrainer
             ? throw new ArgumentException($"JoinedLevels is {JoinedLevels}, but the U-Net has {image.LevelCount} levels: 0 to {image.LevelCount} are possible.") : image with
         {
             Layout = Layout!.Value, TemporalWidthDivisor = TemporalWidthDivisor!.Value, Lateral = Lateral!.Value, TemporalText = TemporalText!.Value,
-            FramePositions = FramePositions!.Value, JoinedLevels = JoinedLevels!.Value, Resampling = Resampling!.Value,
+            FramePositions = FramePositions!.Value, JoinedLevels = JoinedLevels!.Value, TrainJoinedLevels = TrainJoinedLevels!.Value, Resampling = Resampling!.Value,
         };
 
         internal GenerationOptions Generation(long seed)

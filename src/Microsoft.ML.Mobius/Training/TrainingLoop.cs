@@ -77,7 +77,7 @@ internal sealed class TrainingLoop
         if (settings.GradientAccumulationSteps % group.Size != 0)
             warn($"A step has {settings.GradientAccumulationSteps} batches for {group.Size} ranks: some have more to do than others, who wait.");
         using var lora = LoraOf(model, settings);
-        using var state = new TrainingState(lora ?? (nn.Module)model.UNet.Temporal, settings);
+        using var state = lora is not null ? new TrainingState(lora, settings) : new TrainingState(model.UNet.Temporal, settings, model.UNet.Temporal.RateOf);
         var identity = settings.Checkpoints is not null || !group.IsAlone ? RunIdentity.Of(model, data, settings) : null;
         if (!group.IsAlone)
             group.Agree(RunIdentity.Disagreement(group, identity!));

@@ -20,13 +20,18 @@ internal sealed class TrainingState : IDisposable
     private readonly nn.Module _module;
     private readonly List<string> _names;
     private readonly List<IParameterOptimizer> _optimizers;
+    private readonly List<double> _rates;
     private Progress _progress = new(0, 0, [], []);
 
-    public TrainingState(nn.Module module, TrainingSettings settings)
+    /// <param name="module">What is trained.</param>
+    /// <param name="settings">How.</param>
+    /// <param name="rateOf">Of a parameter's name, the share of the learning rate at which it moves; null for all of it.</param>
+    public TrainingState(nn.Module module, TrainingSettings settings, Func<string, double>? rateOf = null)
     {
         var named = module.named_parameters().ToList();
         _module = module;
         _names = [.. named.Select(pair => pair.name)];
+        _rates = [.. _names.Select(rateOf ?? (_ => 1))];
         Parameters = [.. named.Select(pair => pair.parameter)];
         _optimizers = [.. Parameters.Select<Parameter, IParameterOptimizer>(parameter => settings.Optimizer == OptimizerKind.Adafactor
             ? new AdafactorOptimizer(parameter, settings.WeightDecay) : new AdamWOptimizer(parameter, settings.WeightDecay))];
@@ -54,13 +59,13 @@ internal sealed class TrainingState : IDisposable
     public string NameOf(int parameter) => _names[parameter];
 
     /// <summary>Moves one parameter by the gradient that it has.</summary>
-    public void Move(int parameter, double learningRate) => _optimizers[parameter].Step(learningRate);
+    public void Move(int parameter, double learningRate) => _optimizers[parameter].Step(_rates[parameter] * learningRate);
 
     /// <summary>Moves the weights by the gradients that they have, and counts the step.</summary>
     public void Advance(double loss, double learningRate)
     {
-        foreach (var optimizer in _optimizers)
-            optimizer.Step(learningRate);
+        for (int i = 0; i < _optimizers.Count; i++)
+            Move(i, learningRate);
         _progress = _progress with { Step = Step + 1 };
         _progress.Losses.Add(new LossPoint(Step, loss));
         Average?.Add(Step);

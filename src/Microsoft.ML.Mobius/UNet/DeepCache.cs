@@ -9,8 +9,8 @@ internal sealed class DeepCache(int interval) : IDisposable
     private int _calls;
     private (Tensor S, Tensor U)? _kept;
 
-    /// <summary>What is kept of both streams, or null if this call is to compute it.</summary>
-    public (Tensor S, Tensor U)? Next() => _calls++ % interval == 0 ? null : _kept;
+    /// <summary>What is kept of both streams, the caller's from now on, or null if this call is to compute it.</summary>
+    public (Tensor S, Tensor U)? Next() => _calls++ % interval == 0 || _kept is not { } kept ? null : (kept.S.alias(), kept.U.alias());
 
     /// <summary>Keeps what a call computed.</summary>
     public void Keep(Tensor s, Tensor u)

@@ -35,11 +35,16 @@ internal sealed class SerialUNet(UNetConfig config, SpatialStream spatial, Tempo
         foreach (var (space, time) in Spatial.Up().Zip(Temporal.Up()))
         {
             for (int i = 0; i < space.LayerCount(); i++)
-                h = Layer(space, time, i, h, skips.Pop());
+            {
+                var (below, skip) = (h, skips.Pop());
+                h = Layer(space, time, i, below, skip);
+                Pass(recomputation, below, skip);
+            }
             if (space.HasUpsampler())
             {
-                long[] size = skips.Peek().shape[2..];
-                h = Computed(Between, h => space.Upsample(h, size), h);
+                var (below, size) = (h, skips.Peek().shape[2..]);
+                h = Computed(Between, h => space.Upsample(h, size), below);
+                Pass(recomputation, below);
             }
         }
         var predicted = Axes.BatchToFrames(Spatial.Head(h), frames);

@@ -121,6 +121,14 @@ internal sealed class SpatialBlock : nn.Module
 
     public bool HasUpsampler() => _upsamplers is not null;
 
+    /// <summary>Copies the weights of a block of the same widths.</summary>
+    public void StartFrom(SpatialBlock that)
+    {
+        using var _ = no_grad();
+        foreach (var (own, weight) in parameters().Zip(that.parameters()))
+            own.copy_(weight);
+    }
+
     /// <summary>SC(x, e).</summary>
     public Tensor Resnet(int i, Tensor x, Tensor e) => _resnets[i].call(x, e);
 

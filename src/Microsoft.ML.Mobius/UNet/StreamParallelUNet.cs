@@ -7,7 +7,8 @@ namespace Microsoft.ML.Mobius.UNet;
 /// <summary>
 /// StreamParallel, the Mobius layout (arXiv 2407.06617; method.md): the spatial stream s and the temporal stream u side by side, s into u by laterals, one
 /// fusion at the end. Nothing in s depends on a trained weight, so no gradient is recorded for it. With joined levels the streams are fused before the last up
-/// levels, h = s + u, which then are those of Serial: there alone frames meet in spatial layers, and there alone gradients cross them.
+/// levels, h = s + u, which then are those of Serial: there alone frames meet in spatial layers, and there alone gradients cross them. As these are there anyway, the spatial
+/// layers of those levels can be trained, too, copies of the image model's as the head is one.
 /// </summary>
 internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatial, TemporalStream temporal) : VideoUNet(config, spatial, temporal)
 {
@@ -31,7 +32,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         var (skipsOfS, skipsOfU) = (new Stack<Tensor>(), new Stack<Tensor>());
 
         Tensor Space(Func<Tensor, Tensor, Tensor, Tensor> layer, params Tensor[] s) => InChunks(layer, s, times, text);
-        Tensor Time(int depth, Func<Tensor, Tensor> layer, params Tensor[] u) => Part(recomputation, depth, () => layer(Joined(u)));
+        Tensor Time(int depth, Func<Tensor, Tensor> layer, Tensor u) => Part(recomputation, depth, () => layer(u));
 
         var s = Space((z, _, _) => Spatial.ConvIn(z), Axes.FramesToBatch(z));
         var u = Time(0, h0 => Temporal.In(h0, frames), s);
@@ -52,7 +53,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s);
-                u = Time(space.Depth, u => time.Layer(i, u, x, frames, text), u);
+                u = Time(space.Depth, u => time.Layer(i, [u], x, frames, text), u);
                 skipsOfS.Push(s);
                 skipsOfU.Push(u);
             }
@@ -63,14 +64,17 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             var (space, time) = up[level];
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
-                var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s, skipsOfS.Pop());
-                u = Time(space.Depth, u => time.Layer(i, u, x, frames, text), u, skipsOfU.Pop());
+                var (below, skip, belowOfU, skipOfU) = (s, skipsOfS.Pop(), u, skipsOfU.Pop());
+                var x = s = Space((s, e, c) => space.Layer(i, s, e, c), below, skip);
+                u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], x, frames, text), belowOfU);
+                Pass(recomputation, below, skip, belowOfU, skipOfU);
             }
             if (space.HasUpsampler())
             {
-                long[] size = skipsOfS.Peek().shape[2..];
-                s = Space((s, _, _) => space.Upsample(s, size), s);
-                u = Time(Between, u => time.Upsample(u, size), u);
+                var (below, belowOfU, size) = (s, u, skipsOfS.Peek().shape[2..]);
+                s = Space((s, _, _) => space.Upsample(s, size), below);
+                u = Time(Between, u => time.Upsample(u, size), belowOfU);
+                Pass(recomputation, below, belowOfU);
             }
         }
 
@@ -99,21 +103,26 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         Tensor Join(Tensor s, Tensor u)
         {
             int i = joins++;
-            return Time(Between, u => Temporal.Join(i, s, u), u);
+            var h = Time(Between, u => Temporal.Join(i, s, u), u);
+            Pass(recomputation, s, u);
+            return h;
         }
 
         var h = Join(s, u);
-        foreach (var (space, time) in up[apart..])
+        foreach (var (space, time) in Config.TrainsSpace ? Temporal.Space().Zip(Temporal.Up().Skip(apart)) : up[apart..])
         {
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 // SC takes much to compute and keeps little for the way back; the others the other way round.
-                h = InOneStream(recomputation, Between, space, time, i, [h, Join(skipsOfS.Pop(), skipsOfU.Pop())], times, text, frames);
+                var (below, skip) = (h, Join(skipsOfS.Pop(), skipsOfU.Pop()));
+                h = InOneStream(recomputation, Between, space, time, i, [below, skip], times, text, frames);
+                Pass(recomputation, below, skip);
             }
             if (space.HasUpsampler())
             {
-                long[] size = skipsOfS.Peek().shape[2..];
-                h = Time(Between, h => space.Upsample(h, size), h);
+                var (below, size) = (h, skipsOfS.Peek().shape[2..]);
+                h = Time(Between, h => space.Upsample(h, size), below);
+                Pass(recomputation, below);
             }
         }
         return Predicted(h, null);

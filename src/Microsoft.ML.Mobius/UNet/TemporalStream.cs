@@ -8,7 +8,8 @@ namespace Microsoft.ML.Mobius.UNet;
 
 /// <summary>
 /// The trained half of a video U-Net. In every layout it holds TC and TA with the names and shapes of diffusers' UNet3DConditionModel; in
-/// LayerParallel TC's "proj_conv" besides, and in StreamParallel what makes it a stream of its own: P, L, Down_u, Up_u and the state fusion.
+/// LayerParallel TC's "proj_conv" besides, and in StreamParallel what makes it a stream of its own: P, L, Down_u, Up_u and the state fusion, and, where the spatial layers
+/// of joined levels are trained, copies of those.
 /// </summary>
 /// <remarks>
 /// With joined levels, u is the sum of what the temporal layers add to s: it starts as zero, each layer takes P(u) + L(s) and gives what it adds, and P, Down_u and
@@ -23,6 +24,7 @@ internal sealed class TemporalStream : nn.Module
     [ComponentName(Name = "state_fusion")] private readonly StateFusion? _fusion;
     [ComponentName(Name = "stream_in")] private readonly Conv2d? _narrow;
     [ComponentName(Name = "temp_joins")] private readonly ModuleList<Conv2d>? _joins;
+    [ComponentName(Name = "joined_blocks")] private readonly ModuleList<SpatialBlock>? _space;
     private readonly UNetConfig _config;
 
     public TemporalStream(UNetConfig config) : base(nameof(TemporalStream))
@@ -44,6 +46,7 @@ internal sealed class TemporalStream : nn.Module
         _up = nn.ModuleList([.. plan.Up.Select((level, k) => new TemporalBlock(config, level, stream && k < apart))]);
         _joins = config.JoinsStreams && config.TemporalWidthDivisor > 1 ? nn.ModuleList([.. plan.JoinedChannels(apart)
             .Select(channels => nn.Conv2d(config.TemporalChannels(channels), channels, 1, bias: false))]) : null;
+        _space = config.TrainsSpace ? nn.ModuleList([.. plan.Up.Skip(apart).Select(level => new SpatialBlock(config, level))]) : null;
         _fusion = stream ? new StateFusion(config) : null;
         RegisterComponents();
 
@@ -62,10 +65,21 @@ internal sealed class TemporalStream : nn.Module
 
     public StateFusion Fusion() => _fusion ?? throw new InvalidOperationException("Only the StreamParallel layout has a state fusion.");
 
-    /// <summary>Lets layers of the two streams that do the same to each start the same: the head, and with joined levels what u is led through as s is.</summary>
+    /// <summary>The trained spatial layers of the joined levels; none where those of the image model serve.</summary>
+    public IReadOnlyList<SpatialBlock> Space() => [.. _space ?? []];
+
+    /// <summary>
+    /// The share of the learning rate at which a parameter of that name moves: half of it where it is of a copy, which has learnt already. (Of 1, 1/2 and 1/4 the best, by the report
+    /// on quality.)
+    /// </summary>
+    public double RateOf(string name) => _space is not null && name.StartsWith("joined_blocks.", StringComparison.Ordinal) ? 0.5 : 1;
+
+    /// <summary>Lets layers of the two streams that do the same to each start the same: the head, and with joined levels these and what u is led through as s is.</summary>
     public void StartFrom(SpatialStream spatial)
     {
         Fusion().StartFrom(spatial);
+        foreach (var (own, that) in Space().Reverse().Zip(spatial.Up().Reverse()))
+            own.StartFrom(that);
         if (_config.JoinsStreams)
             foreach (var (space, time) in spatial.Down().Append(spatial.Mid()).Concat(spatial.Up()).Zip(_down.Append(_mid).Concat(_up)))
                 time.StartFrom(space);
@@ -73,7 +87,7 @@ internal sealed class TemporalStream : nn.Module
 
     /// <summary>T_in(h0), [B·F, C, h, w].</summary>
     public Tensor In(Tensor h0, long frames) => _transformerIn?.call(h0, frames, null) ?? _narrow?.call(h0)
-        ?? (_config.JoinsStreams ? zeros([h0.shape[0], _config.TemporalChannels((int)h0.shape[1]), .. h0.shape[2..]], h0.dtype, h0.device) : h0.alias());
+        ?? (_config.JoinsStreams ? zeros([h0.shape[0], _config.TemporalChannels((int)h0.shape[1]), .. h0.shape[2..]], h0.dtype, h0.device) : h0.clone());
 
     /// <summary>s + u, where the streams become one.</summary>
     /// <param name="i">0, and for the skips 1 and on.</param>
@@ -149,8 +163,13 @@ internal sealed class TemporalBlock : nn.Module
     /// <summary>TA(x), or x where the level has no temporal attention; a new tensor in any case.</summary>
     public Tensor Attention(int i, Tensor x, long frames, Tensor text) => _attentions?[i].call(x, frames, _takesText ? text : null) ?? x.alias();
 
-    /// <summary>TA(TC(P(u) + L(s))); with joined levels, what that adds to L(s).</summary>
-    public Tensor Layer(int i, Tensor u, Tensor s, long frames, Tensor text)
+    /// <summary>TA(TC(P([u; skip]) + L(s))); with joined levels, what that adds to L(s).</summary>
+    /// <param name="i">Number of the layer.</param>
+    /// <param name="u">u, and its skip on the way up.</param>
+    /// <param name="s">[B·F, C, h, w].</param>
+    /// <param name="frames">F.</param>
+    /// <param name="text">[B, N, D].</param>
+    public Tensor Layer(int i, Tensor[] u, Tensor s, long frames, Tensor text)
     {
         using var scope = NewDisposeScope();
         var l = Enter(i, s);
@@ -162,7 +181,7 @@ internal sealed class TemporalBlock : nn.Module
     {
         using var scope = NewDisposeScope();
         var l = Enter(0, s);
-        var x = Attention(0, Convolution(0, Project(0, u) + l, frames), frames, text);
+        var x = Attention(0, Convolution(0, Project(0, [u]) + l, frames), frames, text);
         return Added(Convolution(1, x, frames), l).MoveToOuterDisposeScope();
     }
 
@@ -192,7 +211,21 @@ internal sealed class TemporalBlock : nn.Module
     /// <summary>Up_u, up to that height and width.</summary>
     public Tensor Upsample(Tensor u, long[] size) => _upsamplers?[0].call(u, size) ?? nn.functional.interpolate(u, size: size, mode: InterpolationMode.Nearest);
 
-    private Tensor Project(int i, Tensor u) => _projections is not null && _projections.ContainsKey($"{i}") ? _projections[$"{i}"].call(u) : u;
+    /// <summary>P([u; skip]), summed from the products of each: joined, both would be kept a second time for the way back.</summary>
+    private Tensor Project(int i, Tensor[] u)
+    {
+        if (_projections is null || !_projections.ContainsKey($"{i}"))
+            return u[0];
+        var (weight, bias, from) = (_projections[$"{i}"].weight!, _projections[$"{i}"].bias, 0L);
+        return u.Select(Product).Aggregate((sum, one) => sum + one);
+
+        Tensor Product(Tensor x, int number)
+        {
+            var own = weight.narrow(1, from, x.shape[1]);
+            from += x.shape[1];
+            return nn.functional.conv2d(x, own, number == 0 ? bias : null);
+        }
+    }
 
     private Tensor Added(Tensor x, Tensor l) => _adds ? x - l : x;
 

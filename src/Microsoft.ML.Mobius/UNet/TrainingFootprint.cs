@@ -160,16 +160,19 @@ internal sealed class TrainingFootprint
             _depth = depth;
 
             // SC and SA, with [s; skip] before them. In one stream gradients cross them, so they save what they need for that; else the result alone stays.
+            // Where they are trained, the image model's are there besides.
             bool summed = _config.Layout == UNetLayout.LayerParallel, inParts = !stream && !summed;
+            bool copied = _joins && !stream && _config.TrainsSpace, moved = copied && _rank == 0;
             _part++;
             _depth = stream || !_joins ? depth : int.MaxValue;
-            Add(frozen: ParameterCount.Resnet(width, c, _config.TimeChannels), saved: stream ? 0 : 2 * C(width) + 3 * C(c),
+            long resnet = ParameterCount.Resnet(width, c, _config.TimeChannels), transformer = ParameterCount.Transformer(c, c, _config.CrossAttentionDim);
+            Add(frozen: resnet, trained: copied ? resnet : 0, saved: stream ? 0 : (moved ? 3 : 2) * C(width) + (moved ? 4 : 3) * C(c),
                 held: C(c) + (joined && !stream ? C(width) : 0), passing: stream ? 0 : C(c) * PassingThroughConvolutions, result: C(c));
             if (attends)
             {
                 (_part, _depth) = (_part + (inParts ? 1 : 0), depth);
-                Add(frozen: ParameterCount.Transformer(c, c, _config.CrossAttentionDim), lora: _images ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0,
-                    saved: stream ? 0 : SavedBySpatialTransformer(c, depth), held: stream ? 0 : C(c), passing: stream ? 0 : C(c) * PassingThroughTransformer,
+                Add(frozen: transformer, trained: copied ? transformer : 0, lora: _images ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0,
+                    saved: stream ? 0 : moved ? TemporalTransformer(c, c, depth) : SavedBySpatialTransformer(c, depth), held: stream ? 0 : C(c), passing: stream ? 0 : C(c) * PassingThroughTransformer,
                     result: inParts ? C(c) : 0);
             }
             if (_images)
@@ -212,7 +215,8 @@ internal sealed class TrainingFootprint
             (_part, _depth) = (_part + 1, int.MaxValue);
             bool convolves = stream && _config.Resampling == Resampling.Convolution;
             long held = (perChannel + interpolated) * c + (stream ? (perChannel + (convolves ? interpolated : 0)) * cu : 0);
-            Add(frozen: ParameterCount.Convolution(c, c, 9), trained: convolves ? ParameterCount.Convolution(cu, cu, 9) : 0, held: held, result: held);
+            bool copied = _joins && !stream && _config.TrainsSpace;
+            Add(frozen: ParameterCount.Convolution(c, c, 9), trained: convolves || copied ? ParameterCount.Convolution(cu, cu, 9) : 0, held: held, result: held);
         }
     }
 
@@ -229,7 +233,7 @@ internal sealed class TrainingFootprint
     private long SavedBySpatialTransformer(int channels, int depth) => (SavedByFrozenBlock + (_config.HasLinearProjections ? 0 : 2)
         + (_images ? SavedByLora : 0)) * Values(channels, depth) + 2 * _textValues * channels;
 
-    /// <summary>TA: the norm's input in the order of its sums and the projection's in that of the frames, then the block.</summary>
+    /// <summary>TA, or SA where it is trained: the norm's input in the order of its sums and the projection's in that of the frames, then the block.</summary>
     private long TemporalTransformer(int channels, int inner, int depth) => 2 * Values(channels, depth) + SavedByTrainedBlock * Values(inner, depth);
 
     /// <summary>B·F·C·h·w at a depth.</summary>

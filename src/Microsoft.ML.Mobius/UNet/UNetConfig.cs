@@ -123,6 +123,9 @@ internal sealed record UNetConfig
     /// </summary>
     [JsonPropertyName("mobius_joined_levels")] public int JoinedLevels { get; init; }
 
+    /// <summary>Whether the spatial layers of joined levels are trained, too: the temporal half has copies of them, and the image model stays as it is.</summary>
+    [JsonPropertyName("mobius_train_joined_levels")] public bool TrainJoinedLevels { get; init; }
+
     /// <summary>Whether the second attention of temporal layers is over the text states instead of the frames.</summary>
     [JsonPropertyName("mobius_temporal_text")] public bool TemporalText { get; init; }
 
@@ -163,6 +166,9 @@ internal sealed record UNetConfig
 
     /// <summary>Whether the two streams become one before the end.</summary>
     [JsonIgnore] public bool JoinsStreams => Layout == UNetLayout.StreamParallel && JoinedLevels > 0;
+
+    /// <summary>Whether levels are joined whose spatial layers are trained.</summary>
+    [JsonIgnore] public bool TrainsSpace => JoinsStreams && TrainJoinedLevels;
 
     /// <summary>That many channels as they are inside TC.</summary>
     public int Inner(int channels) => TemporalInner is { } of32 ? Math.Max(1, channels * of32 / 32) : channels;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.ML.Mobius.Layers;
 using Microsoft.ML.Mobius.Torch;
 using TorchSharp.Modules;
@@ -92,13 +93,17 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     /// <summary>
     /// All modules by the names that published files give them: those of diffusers' UNet3DConditionModel, or UNetMotionModel around motion modules.
-    /// In StreamParallel the image model's conv_out is not used, but the copy in the state fusion: that one has the name.
+    /// In StreamParallel the image model's conv_out is not used, nor are its layers of joined levels that are trained, but copies in the temporal half: those have the names.
     /// </summary>
     public IEnumerable<(string Name, nn.Module Module)> PublishedModules()
     {
-        bool fused = Config.Layout == UNetLayout.StreamParallel;
-        return Spatial.named_modules().Where(named => !fused || named.name != "conv_out").Concat(PublishedTemporal());
+        var copies = Copies().Select(copy => copy.Name).ToHashSet();
+        return Spatial.named_modules().Where(named => !copies.Contains(named.name)).Concat(PublishedTemporal());
     }
+
+    /// <summary>Layers of the temporal half that began as copies of the image model's and stand in their place, by their published names.</summary>
+    public IEnumerable<(string Name, nn.Module Module)> Copies()
+        => from named in Temporal.named_modules() let published = PublishedName(named.name) where Config.Motion is null && published != named.name select (published, named.module);
 
     /// <summary>The linear layers of the temporal half, all in TA, by their published names.</summary>
     public IEnumerable<(string Name, Linear Layer)> TemporalLinears()
@@ -110,9 +115,17 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
            where named.module is Linear && (named.name.Contains(".attn1.", StringComparison.Ordinal) || named.name.Contains(".attn2.", StringComparison.Ordinal))
            select (named.name, (Linear)named.module);
 
-    private IEnumerable<(string Name, nn.Module Module)> PublishedTemporal() => Temporal.named_modules().Select(named => (
-        Config.Layout == UNetLayout.StreamParallel && named.name == "state_fusion.conv_out" ? "conv_out"
-            : Config.Motion is null ? named.name : named.name.Replace(".temp_attentions.", ".motion_modules."), named.module));
+    private IEnumerable<(string Name, nn.Module Module)> PublishedTemporal() => Temporal.named_modules().Select(named => (PublishedName(named.name), named.module));
+
+    private string PublishedName(string name)
+    {
+        if (Config.Motion is not null)
+            return name.Replace(".temp_attentions.", ".motion_modules.");
+        if (name == "state_fusion.conv_out")
+            return "conv_out";
+        return name.Split('.', 3) is ["joined_blocks", var level, var layer]
+            ? $"up_blocks.{Config.LevelCount - Config.JoinedLevels + int.Parse(level, CultureInfo.InvariantCulture)}.{layer}" : name;
+    }
 
     /// <summary>Predicts the noise in z.</summary>
     /// <param name="z">Noisy latents, [B, c, F, h, w].</param>
@@ -172,6 +185,15 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
         var x3 = Part(recomputation, space.Depth, () => space.Attention(i, x2, text));
         var x4 = Part(recomputation, space.Depth, () => time.Attention(i, x3, frames, text));
         return scope is null ? x4 : x4.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Lets go of what no later layer takes, or it would be there till the end of the forward pass; where parts are computed once more, they take it again.
+    /// </summary>
+    protected static void Pass(Recomputation? recomputation, params Tensor[] taken)
+    {
+        if (recomputation is null)
+            Array.ForEach(taken, tensor => tensor.Dispose());
     }
 
     /// <summary>The stream and its skip along the channels, or the stream alone.</summary>

@@ -23,6 +23,7 @@ public sealed class EveryOptionTests
         ["Layout"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates"],
         ["TemporalWidthDivisor"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["JoinedLevels"] = ["StreamParallelUNetTests.Forward_Joined_IsTheSumOfStreamsThenSerial", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
+        ["TrainJoinedLevels"] = ["StreamParallelUNetTests.Backward_JoinedLevelsTrained_MovesCopiesAndLeavesTheImageModel", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["Lateral"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["Resampling"] = ["StreamParallelUNetTests.Forward_Pooling_HasNoResamplingOfItsOwn", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],
         ["TemporalText"] = ["TextToVideoTrainerTests.Fit_EachLayout_Generates", "TrainingFootprintTests.Parameters_AreThoseOfTheNetwork"],

@@ -17,14 +17,16 @@ public sealed class StreamParallelUNetTests
     [DataRow(1, Lateral.Identity, true, 1)]
     [DataRow(2, Lateral.Convolution, true, 1)]
     [DataRow(1, Lateral.Convolution, true, 2)]
-    public void Forward_BeforeTheFirstStep_IsTheImageModelBitForBit(int divisor, Lateral lateral, bool told, int joined = 0)
+    [DataRow(4, Lateral.Convolution, true, 1, true)]
+    [DataRow(2, Lateral.Convolution, true, 2, true)]
+    public void Forward_BeforeTheFirstStep_IsTheImageModelBitForBit(int divisor, Lateral lateral, bool told, int joined = 0, bool space = false)
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         random.manual_seed(1);
         var spatial = Tiny.Spatial(Tiny.UNet);
         using var unet = VideoUNet.Around(
-            spatial, Tiny.UNet with { TemporalWidthDivisor = divisor, Lateral = lateral, JoinedLevels = joined, TemporalText = told, FramePositions = told });
+            spatial, Tiny.UNet with { TemporalWidthDivisor = divisor, Lateral = lateral, JoinedLevels = joined, TrainJoinedLevels = space, TemporalText = told, FramePositions = told });
         var (z, text) = (randn([1, 4, 3, 9, 7]), randn([1, 5, 16]));
 
         var video = unet.call(z, full([1], 400, ScalarType.Int64), text);
@@ -67,6 +69,24 @@ public sealed class StreamParallelUNetTests
     }
 
     [TestMethod]
+    public void Backward_JoinedLevelsTrained_MovesCopiesAndLeavesTheImageModel()
+    {
+        using var scope = NewDisposeScope();
+        random.manual_seed(1);
+        using var unet = VideoUNet.Around(Tiny.Spatial(Tiny.UNet), Tiny.UNet with { JoinedLevels = 1, TrainJoinedLevels = true });
+
+        unet.call(randn([2, 4, 3, 8, 8]), tensor([3L, 900L]), randn([2, 5, 16])).square().mean().backward();
+
+        Assert.IsTrue(unet.Spatial.parameters().All(p => !p.requires_grad && p.grad is null));
+        var copies = unet.Temporal.named_parameters().Where(p => p.name.StartsWith("joined_blocks.0.", StringComparison.Ordinal)).ToList();
+        Assert.HasCount(unet.Spatial.Up().Last().parameters().Count(), copies);
+        Assert.IsTrue(copies.All(p => p.parameter.grad is not null));
+        Assert.IsTrue(copies.All(p => unet.Temporal.RateOf(p.name) == 0.5));
+        string last = $"up_blocks.{unet.Spatial.Up().Count - 1}.resnets.0.conv1";
+        Assert.AreSame(unet.Temporal.Space()[0].named_modules().Single(named => named.name == "resnets.0.conv1").module, unet.PublishedModules().Single(named => named.Name == last).Module);
+    }
+
+    [TestMethod]
     [DataRow(1, 1)]
     [DataRow(2, 2)]
     public void Forward_Joined_IsTheSumOfStreamsThenSerial(int divisor, int joined)
@@ -85,7 +105,7 @@ public sealed class StreamParallelUNetTests
         foreach (var (space, time) in spatial.Down().Zip(temporal.Down()))
         {
             for (int i = 0; i < space.LayerCount(); i++)
-                skips.Push((s = space.Layer(i, s, e, text.expand(F, -1, -1)), u = time.Layer(i, u, s, F, text)));
+                skips.Push((s = space.Layer(i, s, e, text.expand(F, -1, -1)), u = time.Layer(i, [u], s, F, text)));
             if (space.HasDownsampler())
                 skips.Push((s = space.Downsample(s), u = time.Downsample(u)));
         }
@@ -103,7 +123,7 @@ public sealed class StreamParallelUNetTests
                 if (h is null)
                 {
                     s = space.Layer(i, cat([s, skip.S], 1), e, text.expand(F, -1, -1));
-                    u = time.Layer(i, cat([u, skip.U], 1), s, F, text);
+                    u = time.Layer(i, [cat([u, skip.U], 1)], s, F, text);
                 }
                 else
                     h = time.Attention(i, space.Attention(i, time.Convolution(i,

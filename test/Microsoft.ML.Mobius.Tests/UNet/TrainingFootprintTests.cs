@@ -20,12 +20,14 @@ public sealed class TrainingFootprintTests
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, true, 2)]
     [DataRow(UNetLayout.StreamParallel, 2, Lateral.Convolution, true, 1, Resampling.Pooling)]
     [DataRow(UNetLayout.StreamParallel, 1, Lateral.Identity, false, 0, Resampling.Pooling)]
+    [DataRow(UNetLayout.StreamParallel, 4, Lateral.Convolution, true, 1, Resampling.Pooling, true)]
+    [DataRow(UNetLayout.StreamParallel, 1, Lateral.Convolution, false, 2, Resampling.Convolution, true)]
     public void Parameters_AreThoseOfTheNetwork(
-        UNetLayout layout, int divisor, Lateral lateral, bool told, int joined = 0, Resampling resampling = Resampling.Convolution)
+        UNetLayout layout, int divisor, Lateral lateral, bool told, int joined = 0, Resampling resampling = Resampling.Convolution, bool space = false)
     {
         var config = Tiny.UNet with
         {
-            Layout = layout, TemporalWidthDivisor = divisor, JoinedLevels = joined, Lateral = lateral, TemporalText = told, FramePositions = told, CrossAttentionDim = 24, Resampling = resampling,
+            Layout = layout, TemporalWidthDivisor = divisor, JoinedLevels = joined, Lateral = lateral, TemporalText = told, FramePositions = told, CrossAttentionDim = 24, Resampling = resampling, TrainJoinedLevels = space,
         };
         AssertSame(config);
     }

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Samples.Shapes;

@@ -6,13 +6,15 @@
 #   build/bench.sh sampling [--size small|medium|full] [--quick] [--arms ARM,...] [--out FOLDER]
 #   build/bench.sh quality  [--clips FOLDER] [--arms ARM,...] [--seeds 0,1,2] [--steps N] [--out FOLDER]
 #   build/bench.sh profile  [--size small|medium|full] [--arm ARM] [--out FOLDER]
-#   build/bench.sh reference [--quick] [--out FOLDER]
+#   build/bench.sh reference [--quick] [--pytorch FILE.json] [--out FOLDER]
 #   build/bench.sh curves   --logs FOLDER --out FILE.png
 #   build/bench.sh scaling  [--quick] [--out FOLDER]
 #   build/bench.sh publish [FOLDER]
 #
 # Results are tables for people (.md), numbers for programs (.json) and plots, in out/bench. It computes with 2 threads unless OMP_NUM_THREADS says
 # otherwise. The allocator's settings are left as they are: those that users have.
+# Reference prints beside its cases what they took in PyTorch, measured on the same machine, where a file has that:
+#   { "denoising": { "cpuSeconds": 3.2, "peakMebibytes": 410, "about": "diffusers 0.25.1, PyTorch 1.13.1, passive waiting" }, ... }
 # Publish puts the results in FOLDER, out/bench unless told, among the dated reports of the benchmarks project and draws the README's plots anew.
 
 # A thread that looks for work while there is none would be counted as if it worked.

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 
 namespace Microsoft.ML.Mobius.BaseModel;
 

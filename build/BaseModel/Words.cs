@@ -32,7 +32,7 @@ internal static class Words
     }
 
     public static IEnumerable<string> Captions()
-        => Samples.Shapes.ShapeSpec.Trained.Select(combination => combination.Caption)
+        => Shapes.ShapeSpec.Trained.Select(combination => combination.Caption)
             .Concat(Common.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).SelectMany(word => Enumerable.Repeat(word, 4)))
             .Concat(from x in s_thirds from y in s_thirds from _ in Enumerable.Range(0, 10) select PlaceOf(x, y))
             .Concat(Enumerable.Repeat("an animated sticker of a sticker", 20));

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
-using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Samples.MainJob;

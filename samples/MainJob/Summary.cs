@@ -2,6 +2,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 
 namespace Microsoft.ML.Mobius.Samples.MainJob;
 
@@ -46,13 +47,4 @@ internal sealed record Accuracy(AttributeShares? Seen, AttributeShares? NeverTra
 {
     public static Accuracy Of(IReadOnlyList<AttributeScores> scores) => new(
         AttributeShares.Of([.. scores.Where(s => !s.Combination.IsNeverTrained)]), AttributeShares.Of([.. scores.Where(s => s.Combination.IsNeverTrained)]));
-}
-
-/// <summary>The share of videos with the right attribute, 0..1.</summary>
-internal sealed record AttributeShares(int Videos, double Colour, double Shape, double Motion, double All)
-{
-    /// <summary>Null without any video.</summary>
-    public static AttributeShares? Of(IReadOnlyList<AttributeScores> scores) => scores.Count == 0 ? null : new(
-        scores.Count, scores.Average(s => s.Colour ? 1.0 : 0), scores.Average(s => s.Shape ? 1.0 : 0), scores.Average(s => s.Motion ? 1.0 : 0),
-        scores.Average(s => s.All ? 1.0 : 0));
 }

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Samples.Shapes;
@@ -10,18 +11,19 @@ public static class ClipFolder
     private const int Writers = 2;
 
     /// <summary>
-    /// Draws clips of the trained combinations, each about equally often, in random order. The captions are written last: a folder with
-    /// captions.jsonl is whole.
+    /// Draws clips of combinations, each about equally often, in random order. The captions are written last: a folder with captions.jsonl
+    /// is whole.
     /// </summary>
     /// <param name="folder">Made if it is missing; files of these names are replaced.</param>
     /// <param name="count">How many clips, at least 1.</param>
     /// <param name="seed">The same seed gives the same clips.</param>
+    /// <param name="among">The combinations; null for those that are trained.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="count"/> is below 1.</exception>
     /// <exception cref="IOException">The folder cannot be written to.</exception>
-    public static void Write(string folder, int count, int seed)
+    public static void Write(string folder, int count, int seed, IReadOnlyList<ShapeCombination>? among = null)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(folder);
-        IReadOnlyList<ShapeClip> clips = Draw(count, seed);
+        IReadOnlyList<ShapeClip> clips = Draw(count, seed, among);
         Directory.CreateDirectory(folder);
         string captions = Path.Combine(folder, "captions.jsonl");
         File.Delete(captions);
@@ -33,11 +35,11 @@ public static class ClipFolder
     }
 
     /// <summary>The clips that <see cref="Write"/> writes.</summary>
-    public static IReadOnlyList<ShapeClip> Draw(int count, int seed)
+    public static IReadOnlyList<ShapeClip> Draw(int count, int seed, IReadOnlyList<ShapeCombination>? among = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         var random = new Random(seed);
-        ShapeCombination[] order = [.. ShapeSpec.Trained];
+        ShapeCombination[] order = [.. among ?? ShapeSpec.Trained];
         var clips = new List<ShapeClip>(count);
         for (int i = 0; i < count; i++)
         {

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.Video;
 

@@ -1,14 +1,16 @@
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 
 const string usage = """
     Draws small clips with captions to fine-tune on, and prompts to evaluate with; tells whether videos show what their captions say.
 
-      dotnet run --project samples/Shapes -- --out FOLDER [--count 600] [--seed 0]
+      dotnet run --project samples/Shapes -- --out FOLDER [--count 600] [--combinations trained] [--seed 0]
       dotnet run --project samples/Shapes -- --prompts FILE [--prompt-count 48] [--seed 0]
       dotnet run --project samples/Shapes -- --measure PATH [--joins 4]
 
       --out FOLDER        writes 0000.mp4, ... and captions.jsonl
       --count N           number of clips; default 600
+      --combinations NAME what they show: trained (default), never-trained or all; the two last are to evaluate on
       --prompts FILE      writes one prompt per line, half of them combinations that no clip shows
       --prompt-count N    number of prompts; default 48
       --measure PATH      tells of videos whether they show what their captions say, whether they are loops, and whether their objects move on;
@@ -19,6 +21,7 @@ const string usage = """
 
 string? folder = null, prompts = null, measured = null;
 int count = 600, promptCount = 48, seed = 0, joins = 1;
+var combinations = ShapeSpec.Trained;
 try
 {
     for (int i = 0; i < args.Length; i += 2)
@@ -29,6 +32,7 @@ try
             case "--out": folder = value; break;
             case "--prompts": prompts = value; break;
             case "--count": count = Number(args[i], value, least: 1); break;
+            case "--combinations": combinations = Combinations(value); break;
             case "--measure": measured = value; break;
             case "--joins": joins = Number(args[i], value, least: 1); break;
             case "--prompt-count": promptCount = Number(args[i], value, least: 1); break;
@@ -49,7 +53,7 @@ try
 {
     if (folder is not null)
     {
-        ClipFolder.Write(folder, count, seed);
+        ClipFolder.Write(folder, count, seed, combinations);
         Console.WriteLine($"{count} clips in {folder}");
     }
     if (prompts is not null)
@@ -69,3 +73,11 @@ catch (Exception e) when (e is IOException or InvalidDataException or ArgumentEx
 
 static int Number(string option, string value, int least) =>
     int.TryParse(value, out int number) && number >= least ? number : throw new ArgumentException($"{option} must be a whole number of at least {least}, not '{value}'.");
+
+static IReadOnlyList<ShapeCombination> Combinations(string name) => name switch
+{
+    "trained" => ShapeSpec.Trained,
+    "never-trained" => ShapeSpec.NeverTrained,
+    "all" => ShapeSpec.All,
+    _ => throw new ArgumentException($"--combinations must be trained, never-trained or all, not '{name}'."),
+};

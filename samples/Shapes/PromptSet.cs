@@ -1,3 +1,5 @@
+using Microsoft.ML.Mobius.Shapes;
+
 namespace Microsoft.ML.Mobius.Samples.Shapes;
 
 /// <summary>Chooses combinations for evaluation.</summary>

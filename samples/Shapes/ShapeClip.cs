@@ -1,3 +1,5 @@
+using Microsoft.ML.Mobius.Shapes;
+
 namespace Microsoft.ML.Mobius.Samples.Shapes;
 
 /// <summary>Where the object of a clip is in one frame, in pixels.</summary>

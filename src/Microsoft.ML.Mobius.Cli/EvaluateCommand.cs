@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.ML.Mobius.Cli.Evaluation;
 using Microsoft.ML.Mobius.Files;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.Video;
 
@@ -94,6 +95,7 @@ internal static class EvaluateCommand
         Losses(models, json, tables);
         if (models[0].Generated.Count > 0)
         {
+            Attributes(models, listed, json, tables);
             Pixels(models, json, tables);
             Distances(models, json, tables, terminal);
             Sheet("Clips", models[0].Real.Take(RowsOnSheet), "clips.png");
@@ -160,6 +162,40 @@ internal static class EvaluateCommand
             "Mean squared error of what the model predicts, by time step (small: little noise), with the 95 % interval over clips (bootstrap). The difference is of "
             + "pairs, first minus second: below zero the first model is better.",
             ["time step", .. models.Select(model => model.Path), .. models.Count == 2 ? ["difference"] : Array.Empty<string>()], lines));
+    }
+
+    /// <summary>Whether videos show what their captions say; nothing unless these are all captions of the drawn shapes, and the videos of their size.</summary>
+    private static void Attributes(List<Measured> models, CaptionedClip[] listed, JsonObject json, List<ReportTable> tables)
+    {
+        int count = models[0].Generated.Count;
+        ShapeCombination[] asked = [.. listed.Take(count).SelectMany(clip => ShapeSpec.TryParse(clip.Caption, out var one) ? [one] : Array.Empty<ShapeCombination>())];
+        if (asked.Length < count || models.Any(model => model.Generated[0] is not { Width: ShapeSpec.Width, Height: ShapeSpec.Height, FrameCount: > 1 }))
+            return;
+        var (rows, lines) = (new JsonArray(), new List<string[]>());
+        foreach (var (name, clips) in models.Select(model => (model.Path, model.Generated)).Prepend(("clips", models[0].Real)))
+        {
+            AttributeScores[] scores = [.. clips.Zip(asked, (clip, one) => AttributeEvaluator.Evaluate(clip.Pixels.Span, clip.FrameCount, clip.Height, clip.Width, one))];
+            Add(name, "seen in training", [.. scores.Where(one => !one.Combination.IsNeverTrained)]);
+            Add(name, "never trained", [.. scores.Where(one => one.Combination.IsNeverTrained)]);
+        }
+        json["attributes"] = rows;
+        tables.Add(new("Colour, shape and motion",
+            "Percent of the videos that show what their captions say, told from the pixels alone. The clips of the same captions are measured, too: what they miss of 100 "
+            + "is the measure's own error. Trained are the combinations that samples/Shapes draws to train on.",
+            ["", "combinations", "videos", "colour", "shape", "motion", "all three"], lines));
+
+        void Add(string name, string combinations, AttributeScores[] scores)
+        {
+            if (AttributeShares.Of(scores) is not { } right)
+                return;
+            double[] percent = [.. new[] { right.Colour, right.Shape, right.Motion, right.All }.Select(share => Math.Round(100 * share, 1))];
+            rows.Add(new JsonObject
+            {
+                ["of"] = name, ["combinations"] = combinations, ["videos"] = right.Videos,
+                ["colour"] = percent[0], ["shape"] = percent[1], ["motion"] = percent[2], ["all"] = percent[3],
+            });
+            lines.Add([name, combinations, $"{right.Videos}", .. percent.Select(one => EvaluationReport.Number(one) + " %")]);
+        }
     }
 
     private static void Pixels(List<Measured> models, JsonObject json, List<ReportTable> tables)

@@ -87,9 +87,10 @@ internal static class BenchCommandLine
     private static Command Reference(CancellationToken interrupt)
     {
         var quick = new Option<bool>("--quick") { Description = "3 steps of every network instead of 5" };
+        var pytorch = new Option<string?>("--pytorch") { Description = "What the cases took in PyTorch on this machine: a JSON file, see build/bench.sh" };
         var output = Output();
-        var command = new Command("reference", "A training step beside that of the PyTorch implementations") { quick, output };
-        command.SetAction(parsed => ReferenceBench.Run(parsed.GetValue(quick) ? 3 : 5, parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
+        var command = new Command("reference", "Steps with the settings of the PyTorch implementations, and beside them") { quick, pytorch, output };
+        command.SetAction(parsed => ReferenceBench.Run(parsed.GetValue(quick) ? 3 : 5, parsed.GetValue(pytorch), parsed.GetRequiredValue(output), interrupt) ? 0 : Failed);
         return command;
     }
 

@@ -4,6 +4,7 @@ using System.Text.Json;
 using Microsoft.ML.Data;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Video;

@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Training;
 
 namespace Microsoft.ML.Mobius.Tests.Cli;
@@ -41,6 +43,7 @@ public sealed class EvaluateCommandTests
         }
         Assert.AreNotEqual(0, losses[10]!["difference"]!.GetValue<double>());
         Assert.HasCount(3, found["pixels"]!.AsArray());
+        Assert.IsNull(found["attributes"]);
         Assert.HasCount(3, found["frechetDistanceOnRandomFeatures"]!.AsArray());
         var written = CaptionedClip.ReadFolder($"{found["videos"]![1]}");
         CollectionAssert.AreEqual(new[] { "a test 0", "a test 1", "a test 2", "a test 3" }, written.Select(video => video.Caption).ToArray());
@@ -53,6 +56,35 @@ public sealed class EvaluateCommandTests
         Assert.AreEqual(0, same["loss"]![10]!["difference"]!.GetValue<double>());
         Assert.AreEqual(found["loss"]![10]!["loss"]!.GetValue<double>(), same["loss"]![10]!["loss"]!.GetValue<double>());
         Assert.IsNull(same["pixels"]);
+    }
+
+    [TestMethod]
+    public void Run_DrawnShapes_TellsWhatIsRight()
+    {
+        string clips = _files.PathOf("clips");
+        ClipFolder.Write(clips, 6, seed: 1, [ShapeSpec.Trained[0], ShapeSpec.Trained[^1], ShapeSpec.NeverTrained[0]]);
+        using (var large = _tiny.Untrained(options => (options.FrameCount, options.Height, options.Width) = (8, ShapeSpec.Height, ShapeSpec.Width)))
+        using (var small = _tiny.Untrained())
+        {
+            _tiny.ML.Model.Save(large, null, _files.PathOf("a.zip"));
+            _tiny.ML.Model.Save(small, null, _files.PathOf("b.zip"));
+        }
+
+        var found = Run("a.zip", "a.zip", clips, videos: "6");
+
+        var rows = found["attributes"]!.AsArray();
+        string[] models = ["clips", _files.PathOf("a.zip"), _files.PathOf("a.zip")], combinations = ["seen in training", "never trained"];
+        CollectionAssert.AreEqual(models.SelectMany(_ => combinations).ToArray(), rows.Select(row => $"{row!["combinations"]}").ToArray());
+        CollectionAssert.AreEqual(models, rows.Where((_, i) => i % 2 == 0).Select(row => $"{row!["of"]}").ToArray());
+        CollectionAssert.AreEqual(new[] { 4, 2, 4, 2, 4, 2 }, rows.Select(row => row!["videos"]!.GetValue<int>()).ToArray());
+        foreach (string attribute in new[] { "colour", "shape", "motion", "all" })
+        {
+            Assert.AreEqual(100, rows[0]![attribute]!.GetValue<double>(), attribute);
+            Assert.AreEqual(100, rows[1]![attribute]!.GetValue<double>(), attribute);
+        }
+        Assert.AreEqual(0, rows[2]!["all"]!.GetValue<double>(), "nothing is learnt yet");
+        Assert.Contains("<td>never trained</td><td>2</td><td>100 %</td>", File.ReadAllText($"{found["report"]}"));
+        Assert.IsNull(Run("a.zip", "b.zip", clips, videos: "2")["attributes"], "the second makes another size");
     }
 
     [TestMethod]

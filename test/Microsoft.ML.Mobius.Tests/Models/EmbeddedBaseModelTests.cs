@@ -1,5 +1,6 @@
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Samples.Shapes;
+using Microsoft.ML.Mobius.Shapes;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Tests.Samples;

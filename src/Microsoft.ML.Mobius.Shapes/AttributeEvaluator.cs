@@ -1,4 +1,4 @@
-namespace Microsoft.ML.Mobius.Samples.Shapes;
+namespace Microsoft.ML.Mobius.Shapes;
 
 /// <summary>
 /// Recovers colour, shape and motion of a clip from its pixels alone and compares them with what was asked for. Colour: the nearest hue,

@@ -1,4 +1,4 @@
-namespace Microsoft.ML.Mobius.Samples.Shapes;
+namespace Microsoft.ML.Mobius.Shapes;
 
 /// <summary>What one clip shows, as indices into <see cref="ShapeSpec.Colours"/>, <see cref="ShapeSpec.Shapes"/> and <see cref="ShapeSpec.Motions"/>.</summary>
 public readonly record struct ShapeCombination(int Colour, int Shape, int Motion)

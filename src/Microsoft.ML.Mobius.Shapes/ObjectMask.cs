@@ -1,7 +1,7 @@
-namespace Microsoft.ML.Mobius.Samples.Shapes;
+namespace Microsoft.ML.Mobius.Shapes;
 
 /// <summary>The object of one frame as found from its pixels: the largest connected region that is far from white.</summary>
-internal sealed class ObjectMask
+public sealed class ObjectMask
 {
     // The darkest channel of every colour is about 215 below white; half of that is the middle of a smoothed edge.
     private const int FarFromWhite = 105;

@@ -1,4 +1,4 @@
-namespace Microsoft.ML.Mobius.Samples.Shapes;
+namespace Microsoft.ML.Mobius.Shapes;
 
 /// <summary>
 /// Draws the shapes with their edges smoothed. Pixel (x, y) covers [x, x+1) x [y, y+1), so coordinates are continuous. Each shape is one

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Microsoft.ML.Mobius.Samples.Shapes;
+namespace Microsoft.ML.Mobius.Shapes;
 
 /// <summary>What <see cref="AttributeEvaluator"/> found in a clip, and whether it is what was asked for.</summary>
 /// <param name="Combination">What was asked for.</param>
@@ -40,9 +40,9 @@ public sealed record AttributeScores(
 
     private static string Row(string name, AttributeScores[] scores)
     {
-        return $"| {name} | {scores.Length} | {Share(s => s.Colour)} | {Share(s => s.Shape)} | {Share(s => s.Motion)} | {Share(s => s.All)} |";
+        var shares = AttributeShares.Of(scores);
+        return $"| {name} | {scores.Length} | {Share(shares?.Colour)} | {Share(shares?.Shape)} | {Share(shares?.Motion)} | {Share(shares?.All)} |";
 
-        string Share(Func<AttributeScores, bool> right) =>
-            scores.Length == 0 ? "-" : (100.0 * scores.Count(right) / scores.Length).ToString("F1", CultureInfo.InvariantCulture) + " %";
+        static string Share(double? share) => share is { } known ? (100 * known).ToString("F1", CultureInfo.InvariantCulture) + " %" : "-";
     }
 }

@@ -1,10 +1,10 @@
-namespace Microsoft.ML.Mobius.Samples.Shapes;
+namespace Microsoft.ML.Mobius.Shapes;
 
 /// <summary>A named colour; channels 0..255.</summary>
 public readonly record struct ShapeColour(string Name, byte Red, byte Green, byte Blue);
 
 /// <summary>
-/// The data set of this sample: one object in one of 6 colours, 4 shapes and 6 motions on white. About a fifth of the 144 combinations
+/// The clips that samples/Shapes draws: one object in one of 6 colours, 4 shapes and 6 motions on white. About a fifth of the 144 combinations
 /// is never trained, while each of their colours, shapes, motions and pairs of these is: whoever draws them has learned to combine.
 /// </summary>
 public static class ShapeSpec

@@ -1,4 +1,4 @@
-namespace Microsoft.ML.Mobius.Samples.Shapes;
+namespace Microsoft.ML.Mobius.Shapes;
 
 /// <summary>Compares the object found in a frame with a shape drawn at nearby places and sizes.</summary>
 internal static class ShapeFit

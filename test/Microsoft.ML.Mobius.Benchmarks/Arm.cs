@@ -30,7 +30,8 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         Without("recomputation", options => options.RecomputeActivations = false),
         Without("joined-level", options => options.JoinedLevels = 0),
         Without("pooling", options => options.Resampling = Resampling.Convolution),
-        Without("half-width", options => options.TemporalWidthDivisor = 1),
+        Without("narrow-stream", options => options.TemporalWidthDivisor = 1),
+        Without("trained-joined-level", options => options.TrainJoinedLevels = false),
     ];
 
     /// <exception cref="ArgumentException">There is none of that name.</exception>

@@ -42,6 +42,7 @@ internal sealed class Attention : nn.Module<Tensor, Tensor?, Tensor>
     /// <returns>[B·r, M, C].</returns>
     public override Tensor forward(Tensor x, Tensor? context = null)
     {
+        using var scope = NewDisposeScope();
         long batch = (context ?? x).shape[0];
         Tensor Split(Tensor t) => t.reshape(batch, -1, _heads, t.shape[^1] / _heads).transpose(1, 2);   // [B, heads, M, d]
 
@@ -49,6 +50,6 @@ internal sealed class Attention : nn.Module<Tensor, Tensor?, Tensor>
         var attended = nn.functional.scaled_dot_product_attention(
             Split(_query.call(x)), Split(_key.call(states)), Split(_value.call(states)));
         var merged = attended.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1);                       // [B·r, M, inner]
-        return ((Linear)_output[0]).call(merged);
+        return ((Linear)_output[0]).call(merged).MoveToOuterDisposeScope();
     }
 }

@@ -18,7 +18,11 @@ internal sealed class FeedForward : nn.Module<Tensor, Tensor>
     }
 
     /// <param name="x">[B, M, C].</param>
-    public override Tensor forward(Tensor x) => ((Linear)_net[2]).call(((GatedProjection)_net[0]).call(x));
+    public override Tensor forward(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        return ((Linear)_net[2]).call(((GatedProjection)_net[0]).call(x)).MoveToOuterDisposeScope();
+    }
 
     private sealed class GatedProjection : nn.Module<Tensor, Tensor>
     {
@@ -32,8 +36,9 @@ internal sealed class FeedForward : nn.Module<Tensor, Tensor>
 
         public override Tensor forward(Tensor x)
         {
+            using var scope = NewDisposeScope();
             var halves = _projection.call(x).chunk(2, -1);
-            return halves[0] * nn.functional.gelu(halves[1]);
+            return (halves[0] * nn.functional.gelu(halves[1])).MoveToOuterDisposeScope();
         }
     }
 }

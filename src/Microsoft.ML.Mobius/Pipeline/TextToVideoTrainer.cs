@@ -71,7 +71,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
     /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, that folder or <see cref="Options.TrainingFolder"/> is in use by one, or no weight
-    /// moves.</exception>
+    /// moves, or the GPU has too little memory for the largest batch.</exception>
     /// <exception cref="IOException">Checkpoints, cached latents, the first batch, the log or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
     /// checkpoint written where they are kept.</exception>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
@@ -64,7 +65,7 @@ internal sealed class TrainingLoop
     /// <param name="pictures">Shows how it goes; null for none.</param>
     /// <param name="token">Stops between two steps, after a checkpoint where they are kept.</param>
     /// <exception cref="InvalidDataException">A loss or gradient is not finite, and the step may not be skipped; or all checkpoints are damaged.</exception>
-    /// <exception cref="InvalidOperationException">The weights do not move, or the checkpoints are another run's.</exception>
+    /// <exception cref="InvalidOperationException">The weights do not move, or the checkpoints are another run's, or the device has too little memory for the largest batch.</exception>
     /// <exception cref="IOException">A checkpoint or the log cannot be written.</exception>
     public static TrainingHistory Run(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null,
         CancellationToken token = default, Action<string>? say = null, Action<string>? warn = null, ITrainingPictures? pictures = null)
@@ -142,6 +143,8 @@ internal sealed class TrainingLoop
 
         try
         {
+            if (_settings.TriesLargestBatch ?? _model.Device.type == DeviceType.CUDA)
+                TryLargestBatch(state, order);
             if (resumed == 0)
                 pictures?.ShowFirstBatch(_data, order.Batch(0, _settings.BatchSize));
             Here(() => MeasureHeldOut(heldOut, state, events, token));
@@ -276,6 +279,44 @@ internal sealed class TrainingLoop
         finally
         {
             state.Average?.Swap();
+        }
+    }
+
+    /// <summary>
+    /// Goes through the network and back with a batch of the largest shape: a step's memory is asked for at once, and what is too little is known before the first. Nothing is drawn,
+    /// and no weight moves.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The device has too little.</exception>
+    private void TryLargestBatch(TrainingState state, ClipOrder order)
+    {
+        using var scope = NewDisposeScope();
+        int[] clips = order.Largest(_settings.BatchSize, clip => _data.Shape(clip) is var (frames, height, width) ? frames * height * width : 0);
+        var latents = _data.Means(clips);
+        if (_settings.Lora is { OfImages: true })
+            latents = latents.narrow(2, 0, 1);
+        bool Forgotten(Tensor loss)
+        {
+            Forget(state.Parameters);
+            return true;
+        }
+
+        _model.UNet.Temporal.train();
+        Forget(state.Parameters);
+        try
+        {
+            if (_settings.GradientAccumulationSteps > _group.Size)
+                _ = state.Parameters.Select(parameter => zeros_like(parameter)).ToArray();                       // the gradients of batches before, which are there then, too
+            Backward(latents, latents, new int[clips.Length], [.. clips.Select(_data.Caption)], passed: _settings.UpdateInBackward ? Forgotten : null);
+        }
+        catch (ExternalException e) when (e.Message.Contains("out of memory", StringComparison.Ordinal))
+        {
+            var (frames, height, width) = _data.Shape(clips[0]);
+            throw new InvalidOperationException($"The largest batch, {clips.Length} clips of {frames} frames of {width * _model.Factor}x{height * _model.Factor} pixels, does not fit "
+                + $"into the memory of {_model.Device}: a smaller BatchSize with more GradientAccumulationSteps takes less, and MemoryBudget tells what would fit. {e.Message}", e);
+        }
+        finally
+        {
+            Forget(state.Parameters);
         }
     }
 

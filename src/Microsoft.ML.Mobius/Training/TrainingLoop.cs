@@ -90,6 +90,12 @@ internal sealed class TrainingLoop
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
             model.UNet.KeptDepth = settings.KeptDepth;
+            HoldSpatialStream(settings.SpatialPrecision switch
+            {
+                SpatialPrecision.BFloat16 => ScalarType.BFloat16,
+                SpatialPrecision.Float16 => ScalarType.Float16,
+                _ => ScalarType.Float32,
+            });
             model.UNet.FramesAreImages = settings.Lora is { OfImages: true };
             Require(model.UNet.Temporal, gradients: lora is null);
             var history = new TrainingLoop(model, data, settings, say, warn)
@@ -102,7 +108,14 @@ internal sealed class TrainingLoop
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk, model.UNet.FramesAreImages) = (false, 0, false);
             model.UNet.KeptDepth = int.MaxValue;
+            HoldSpatialStream(ScalarType.Float32);
             Require(model.UNet.Temporal, gradients: true);
+        }
+
+        void HoldSpatialStream(ScalarType type)
+        {
+            if (settings.SpatialPrecision != SpatialPrecision.Float32)
+                model.UNet.HoldSpatialStream(type);
         }
     }
 

@@ -40,6 +40,9 @@ internal sealed record TrainingSettings
     public bool UpdateInBackward { get; init; }
     public int SpatialFrameChunk { get; init; }
 
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public SpatialPrecision SpatialPrecision { get; init; }
+
     /// <summary>Whether a batch of the largest shape goes through the network and back before the first step; null: on a GPU.</summary>
     [JsonIgnore]
     public bool? TriesLargestBatch { get; init; }

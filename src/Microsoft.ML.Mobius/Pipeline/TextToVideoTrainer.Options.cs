@@ -276,6 +276,12 @@ public sealed partial class TextToVideoTrainer
         public SpatialPrecision SpatialPrecision { get; set; }
 
         /// <summary>
+        /// Whether a GPU may round the factors of products and convolutions to TF32, which takes less time and has three decimal digits; the default is false: all digits of float32. It is a
+        /// setting of the process, which fitting puts back when it ends: generating computes as the process does. Of no effect on the CPU.
+        /// </summary>
+        public bool AllowTf32 { get; set; }
+
+        /// <summary>
         /// What moves the trained weights by their gradients; the default is <see cref="OptimizerKind.AdamW"/>. <see cref="OptimizerKind.Adafactor"/> takes about as much memory less
         /// as the trained weights take twice, and with <see cref="UpdateInBackward"/> three times.
         /// </summary>

@@ -93,6 +93,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning, group.LocalRank);
         if (_options is { Steps: > 0, SpatialPrecision: SpatialPrecision.Float16 } && device.type == TorchSharp.DeviceType.CPU)
             throw _host.ExceptUserArg(nameof(Options.SpatialPrecision), "SpatialPrecision is Float16, which is for a GPU alone: on the CPU, Float32 and BFloat16 are possible.");
+        using var tf32 = Tf32.Allow(_options.AllowTf32, device.type);
         if (_options.Steps > 0 && (input.Schema[_options.ClipColumnName].Type is TextDataViewType || _options.MakesSamples))
             VideoReader.CheckFfmpeg();
         using var training = group.IsFirst ? Lock(_options.TrainingFolder, "The training folder") : null;

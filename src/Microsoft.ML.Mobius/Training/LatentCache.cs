@@ -22,7 +22,7 @@ internal sealed class LatentCache
     public LatentCache(string folder, TextToVideoModel model, string reading)
     {
         _files = new TensorCache(folder, "latents");
-        _common = $"{Format} {model.Device.type} {ScalarType.Float32} {RunIdentity.Hash(model.Autoencoder)} "
+        _common = $"{Format} {model.Device.type} {TensorCache.NumbersOf(model.Device)} {RunIdentity.Hash(model.Autoencoder)} "
             + $"{JsonSerializer.Serialize(model.Autoencoder.Config())} {reading}";
     }
 

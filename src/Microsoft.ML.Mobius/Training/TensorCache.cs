@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -39,6 +40,9 @@ internal sealed class TensorCache
     /// <summary>A key.</summary>
     /// <param name="depends">All that the tensors depend on, in words.</param>
     public static string KeyOf(string depends) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(depends)))[..32];
+
+    /// <summary>The type of the numbers that a device computes tensors with.</summary>
+    public static string NumbersOf(Device device) => Tf32.Rounds(device.type) ? nameof(Tf32) : $"{ScalarType.Float32}";
 
     /// <summary>The tensors of a key, which then belong to the caller; null if there are none that can be used.</summary>
     /// <param name="key">Of <see cref="KeyOf"/>.</param>

@@ -21,7 +21,7 @@ internal sealed class TextCache
     public TextCache(string folder, TextToVideoModel model)
     {
         (_model, _files) = (model, new TensorCache(folder, "text states"));
-        _common = $"{Format} {model.Device.type} {ScalarType.Float32} {RunIdentity.Hash(model.TextEncoder)} {model.TextEncoder.Config.ToJson()}";
+        _common = $"{Format} {model.Device.type} {TensorCache.NumbersOf(model.Device)} {RunIdentity.Hash(model.TextEncoder)} {model.TextEncoder.Config.ToJson()}";
     }
 
     /// <summary>Captions that were encoded, not found.</summary>

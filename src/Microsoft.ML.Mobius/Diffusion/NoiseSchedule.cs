@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -172,7 +173,7 @@ internal sealed class NoiseSchedule
     private Tensor Noise(Tensor latents, IReadOnlyList<int> t) => PerClip(latents, t, alphaBar => Math.Sqrt(1 - alphaBar));
 
     private Tensor PerClip(Tensor latents, IReadOnlyList<int> t, Func<double, double> f)
-        => tensor([.. t.Select(step => (float)f(AlphaBar(step)))], device: latents.device)
+        => tensor([.. t.Select(step => (float)f(AlphaBar(step)))]).OnDevice(latents.device)
             .reshape([t.Count, .. Enumerable.Repeat(1L, (int)latents.dim() - 1)]);
 
     // From here on single precision, with every rounding of PyTorch's: what published models were trained with. Where the last ᾱ shall be 0, a

@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -19,5 +20,5 @@ internal static class FrameCircle
     /// <param name="device">Of the result.</param>
     /// <returns>[F] int64.</returns>
     public static Tensor Places(long frames, Device device)
-        => tensor([.. Enumerable.Range(0, (int)frames).Select(f => Math.Min(2L * f, 2 * (frames - f) - 1))], device: device);
+        => tensor([.. Enumerable.Range(0, (int)frames).Select(f => Math.Min(2L * f, 2 * (frames - f) - 1))]).OnDevice(device);
 }

@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Diffusion;
 using Microsoft.ML.Mobius.Text;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.UNet;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
@@ -179,10 +180,10 @@ internal sealed class TextToVideoModel : IDisposable
         using var scope = NewDisposeScope();
         using var _ = no_grad();
         var tokens = captions.Select(caption => TokensOf(caption, weighted)).ToArray();
-        var states = TextEncoder.call(stack(tokens.Select(caption => tensor(caption.Ids, device: Device))));
+        var states = TextEncoder.call(stack(tokens.Select(caption => tensor(caption.Ids))).OnDevice(Device));
         if (tokens.SelectMany(caption => caption.Weights).All(weight => weight == 1))
             return states.MoveToOuterDisposeScope();
-        var raised = states * stack(tokens.Select(caption => tensor(caption.Weights, device: Device))).unsqueeze(-1);
+        var raised = states * stack(tokens.Select(caption => tensor(caption.Weights))).OnDevice(Device).unsqueeze(-1);
         return (raised * (MeanSize(states) / MeanSize(raised))).MoveToOuterDisposeScope();
 
         static Tensor MeanSize(Tensor states) => states.abs().mean([1, 2], keepdim: true);

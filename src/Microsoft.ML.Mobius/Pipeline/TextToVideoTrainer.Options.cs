@@ -269,6 +269,25 @@ public sealed partial class TextToVideoTrainer
         public int SpatialFrameChunk { get; set; }
 
         /// <summary>
+        /// The numbers that the frozen spatial stream is held and computed in while training, in all its levels but the joined ones (<see cref="JoinedLevels"/>); the default is
+        /// <see cref="SpatialPrecision.Float32"/>. 16 bits take half the memory of its weights, and on a GPU less time; no gradient is in them, and what is trained stays in float32.
+        /// For StreamParallel alone: in the other layouts gradients cross all spatial layers.
+        /// </summary>
+        /// <remarks>
+        /// The spatial weights are rounded, and stay so in the fitted model, which has them in float32 again: it makes its videos with what the temporal half has learnt
+        /// beside. So <see cref="TextToVideoTransformer.SavePretrained"/> refuses to leave them out, unless the pretrained model has no more digits itself. Float16 is refused on the CPU. BFloat16 needs a
+        /// processor with instructions for it to be of use there; where a virtual machine claims AMX and refuses it, the process dies of an illegal instruction, unless
+        /// ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 is in its environment from the start, as it is by the scripts in build.
+        /// </remarks>
+        public SpatialPrecision SpatialPrecision { get; set; }
+
+        /// <summary>
+        /// Whether a GPU may round the factors of products and convolutions to TF32, which takes less time and has three decimal digits; the default is false: all digits of float32. It is a
+        /// setting of the process, which fitting puts back when it ends: generating computes as the process does. Of no effect on the CPU.
+        /// </summary>
+        public bool AllowTf32 { get; set; }
+
+        /// <summary>
         /// What moves the trained weights by their gradients; the default is <see cref="OptimizerKind.AdamW"/>. <see cref="OptimizerKind.Adafactor"/> takes about as much memory less
         /// as the trained weights take twice, and with <see cref="UpdateInBackward"/> three times.
         /// </summary>
@@ -547,7 +566,7 @@ public sealed partial class TextToVideoTrainer
             EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder,
             RecomputeActivations = footprint is { Recomputes: true }, KeptDepth = footprint?.KeptDepth ?? int.MaxValue,
             UpdateInBackward = footprint is { UpdatesInBackward: true },
-            SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0,
+            SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0, SpatialPrecision = SpatialPrecision,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings
             {
                 Folder = CheckpointFolder, Every = CheckpointEvery, Minutes = CheckpointMinutes, Kept = CheckpointsKept, Resume = Resume,
@@ -654,6 +673,12 @@ public sealed partial class TextToVideoTrainer
                 yield return "SamplePrompts is null or has an empty prompt; use an empty list for the captions.";
             if (Resume && CheckpointFolder is null && TrainingFolder is null)
                 yield return "Resume is true, but there is no CheckpointFolder to resume from.";
+            if (!Enum.IsDefined(SpatialPrecision))
+                yield return $"SpatialPrecision is {SpatialPrecision}; known are {string.Join(", ", Enum.GetNames<SpatialPrecision>())}.";
+            else if (SpatialPrecision != SpatialPrecision.Float32 && Layout is not (null or UNetLayout.StreamParallel))
+                yield return $"SpatialPrecision is {SpatialPrecision}, but Layout is {Layout}: gradients cross its spatial layers, which are computed in Float32.";
+            else if (SpatialPrecision != SpatialPrecision.Float32 && TrainedPart == TrainedPart.SpatialLora)
+                yield return $"SpatialPrecision is {SpatialPrecision}, but TrainedPart is SpatialLora: gradients cross the spatial layers, which are computed in Float32.";
             if (JoinedLevels < 0)
                 yield return $"JoinedLevels is {JoinedLevels}; it must be 0 or more.";
             if (TemporalWidthDivisor is not (null or 1 or 2 or 4 or 8))

@@ -62,7 +62,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// <returns>The transformer that generates videos. Dispose it to free the model's memory.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A column is missing or of another type than expected.</exception>
     /// <exception cref="ArgumentException">The sampler cannot do what the model's scheduler_config.json asks for, or not in so many steps; or training does not fit
-    /// <see cref="Options.MemoryBudget"/>, and the message says what would.</exception>
+    /// <see cref="Options.MemoryBudget"/>, and the message says what would; or <see cref="Options.SpatialPrecision"/> is Float16 on the CPU.</exception>
     /// <exception cref="InvalidDataException">A caption is empty, or a clip is missing, unreadable, of another size, or too short and
     /// refused for it; the message names the row. Or a file of the options, or every checkpoint to resume from, is damaged, or a loss or gradient is not
     /// finite.</exception>
@@ -71,7 +71,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
     /// were made for another model.</exception>
     /// <exception cref="InvalidOperationException">The data has no rows, there is no ffmpeg, the GPU that was asked for is not there,
     /// <see cref="Options.CheckpointFolder"/> has checkpoints of another run, that folder or <see cref="Options.TrainingFolder"/> is in use by one, or no weight
-    /// moves.</exception>
+    /// moves, or the GPU has too little memory for the largest batch.</exception>
     /// <exception cref="IOException">Checkpoints, cached latents, the first batch, the log or TensorBoard's files cannot be written, or the disk has too little space for them.</exception>
     /// <exception cref="OperationCanceledException"><see cref="Options.CancellationToken"/> or the MLContext was cancelled. The step was finished, and a
     /// checkpoint written where they are kept.</exception>
@@ -91,6 +91,9 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         long seed = _options.Seed ?? environment.Seed ?? 0;
         Agree(group, seed);
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning, group.LocalRank);
+        if (_options is { Steps: > 0, SpatialPrecision: SpatialPrecision.Float16 } && device.type == TorchSharp.DeviceType.CPU)
+            throw _host.ExceptUserArg(nameof(Options.SpatialPrecision), "SpatialPrecision is Float16, which is for a GPU alone: on the CPU, Float32 and BFloat16 are possible.");
+        using var tf32 = Tf32.Allow(_options.AllowTf32, device.type);
         if (_options.Steps > 0 && (input.Schema[_options.ClipColumnName].Type is TextDataViewType || _options.MakesSamples))
             VideoReader.CheckFfmpeg();
         using var training = group.IsFirst ? Lock(_options.TrainingFolder, "The training folder") : null;
@@ -187,7 +190,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
         long earlier = _options.GradientAccumulationSteps > 1 || !ProcessGroup.IsStartedAlone ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
-            unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0, _options.Optimizer, unet.Gradients);
+            unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0, _options.Optimizer, unet.Gradients, unet.Narrow);
     }
 
     /// <summary>What the video U-Net takes, recomputed where that was asked for, or fits the budget alone, or is worth it and changes nothing.</summary>
@@ -197,7 +200,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         int frames = images ? 1 : Math.Max(_options.FrameCount!.Value, _options.Shapes(_base.Factor).Longest);
         TrainingFootprint With(bool recompute, int keptDepth = int.MaxValue) => new(model.UNet, _options.BatchSize, frames,
             _options.Height!.Value / _base.Factor, _options.Width!.Value / _base.Factor, model.TextEncoder.MaxPositionEmbeddings, recompute,
-            _options.TrainedPart == TrainedPart.Temporal ? 0 : _options.Rank, images)
+            _options.TrainedPart == TrainedPart.Temporal ? 0 : _options.Rank, images, halves: _options.SpatialPrecision != SpatialPrecision.Float32)
         {
             KeptDepth = keptDepth,
             UpdatesInBackward = _options.UpdateInBackward

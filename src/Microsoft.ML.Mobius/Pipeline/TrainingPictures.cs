@@ -1,6 +1,7 @@
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Sampling;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.Video;
 using static TorchSharp.torch;
@@ -44,7 +45,7 @@ internal sealed class TrainingPictures(
             foreach (int clip in clips.Take(ClipsShown))
             {
                 using var scope = NewDisposeScope();
-                rows.Add(new ContactSheetRow(model.Tokenizer.Spelled(data.Caption(clip)), _sampler.Decode(data.Means([clip]), options.FrameRate, data.Caption(clip))));
+                rows.Add(new ContactSheetRow(model.Tokenizer.Spelled(data.Caption(clip)), _sampler.Decode(data.Means([clip]).OnDevice(model.Device), options.FrameRate, data.Caption(clip))));
             }
         });
         ContactSheet.Write(Path.Combine(folder, "first-batch.png"), rows);

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Diffusion;
+using Microsoft.ML.Mobius.Torch;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Sampling;
@@ -32,8 +33,8 @@ internal static class FrameWindows
             foreach (int start in starts)
             {
                 using var inner = NewDisposeScope();
-                var at = tensor([.. Enumerable.Range(start + shift, length).Select(f => (long)f % frames)], device: z.device);
-                var weight = Ramp(length).to(z.dtype).to(z.device);
+                var at = tensor([.. Enumerable.Range(start + shift, length).Select(f => (long)f % frames)]).OnDevice(z.device);
+                var weight = Ramp(length).to(z.dtype).OnDevice(z.device);
                 sum.index_add_(2, at, weight * denoise(z.index_select(2, at), t), 1);
                 total.index_add_(2, at, weight, 1);
             }

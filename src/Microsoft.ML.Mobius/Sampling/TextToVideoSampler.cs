@@ -158,8 +158,8 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
                 return prediction;
             }
 
-            Func<Tensor>? draw = generator is null ? null : () => model.Schedule.Prior(noise.shape, generator).to(model.Device);
-            return sampler.Sample(Watched, model.Schedule, noise.to(model.Device), settings.Steps, draw, _ =>
+            Func<Tensor>? draw = generator is null ? null : () => model.Schedule.Prior(noise.shape, generator).OnDevice(model.Device);
+            return sampler.Sample(Watched, model.Schedule, noise.OnDevice(model.Device), settings.Steps, draw, _ =>
             {
                 if (progress is null)
                     return;

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Video;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -8,7 +9,7 @@ using static TorchSharp.torch;
 namespace Microsoft.ML.Mobius.Training;
 
 /// <summary>A clip as training needs it: the posterior of its latents.</summary>
-/// <param name="Mean">[c, F, h, w], scaled, on the model's device, in no dispose scope.</param>
+/// <param name="Mean">[c, F, h, w], scaled, on the CPU, in no dispose scope: a GPU is given those of a batch alone.</param>
 /// <param name="Deviation">As the mean.</param>
 /// <param name="Pixels">Tells the clip's frames from others: a hash of them and their number and size.</param>
 internal sealed record ClipLatents(Tensor Mean, Tensor Deviation, string Pixels) : IDisposable
@@ -22,7 +23,7 @@ internal sealed record ClipLatents(Tensor Mean, Tensor Deviation, string Pixels)
     {
         using var scope = NewDisposeScope();
         using var _ = no_grad();
-        var frames = tensor(clip.Pixels.Span.ToArray(), device: model.Device).reshape(clip.FrameCount, clip.Height, clip.Width, 3)
+        var frames = tensor(clip.Pixels.Span.ToArray()).OnDevice(model.Device).reshape(clip.FrameCount, clip.Height, clip.Width, 3)
             .permute(0, 3, 1, 2).to(ScalarType.Float32).div(127.5).sub(1).contiguous();   // [F, 3, H, W] in [-1, 1]
         var parts = frames.split(FramesAtOnce).Select(part => Posterior(model, part)).ToList();
         var (mean, logVariance) = (cat([.. parts.Select(part => part.Mean)]), cat([.. parts.Select(part => part.LogVariance)]));
@@ -30,7 +31,7 @@ internal sealed record ClipLatents(Tensor Mean, Tensor Deviation, string Pixels)
             throw new InvalidDataException($"The autoencoder makes latents that are not finite of {clip}{(clip.Source is { } file ? $" of '{file}'" : "")}.");
         double scale = model.Autoencoder.Config().ScalingFactor;
 
-        Tensor Keep(Tensor perFrame) => perFrame.mul(scale).transpose(0, 1).contiguous().DetachFromDisposeScope();   // [c, F, h, w]
+        Tensor Keep(Tensor perFrame) => perFrame.mul(scale).transpose(0, 1).contiguous().cpu().DetachFromDisposeScope();   // [c, F, h, w]
         return new ClipLatents(Keep(mean), Keep(logVariance.mul(0.5).exp()), HashOf(clip));
     }
 

@@ -17,6 +17,13 @@ internal sealed class ClipOrder(IReadOnlyList<int[]> shapes, TrainingRandom rand
 
     public int[] Batch(long number, int size) => shapes.Count == 1 ? OverEpochs(number, size) : OfOneShape(number, size);
 
+    /// <summary>The clips of a batch that takes as much as any; nothing is drawn.</summary>
+    /// <param name="size">Clips per batch.</param>
+    /// <param name="values">What a clip takes, the same for all of a shape.</param>
+    public int[] Largest(int size, Func<int, long> values) => shapes
+        .Select(clips => shapes.Count == 1 ? [.. Enumerable.Range(0, size).Select(i => clips[i % clips.Length])] : clips[..Math.Min(size, clips.Length)])
+        .MaxBy(batch => batch.Length * values(batch[0]))!;
+
     private int[] OverEpochs(long number, int size)
     {
         var batch = new int[size];

@@ -37,7 +37,7 @@ internal sealed class HeldOutLoss : IDisposable
                 int t = (2 * i + 1) * model.Schedule.Steps / (2 * TimesPerClip);
                 using var scope = NewDisposeScope();
                 var latents = data.Latents([clip], generator);
-                var noise = model.Schedule.Prior(latents.shape, generator).to(model.Device);
+                var noise = model.Schedule.Prior(latents.shape, generator);
                 _triples.Add((data.Caption(clip), data.Shape(clip), t, latents.DetachFromDisposeScope(), noise.DetachFromDisposeScope()));
             }
     }
@@ -48,9 +48,10 @@ internal sealed class HeldOutLoss : IDisposable
     public (double Loss, double[] ByTime) Measure(CancellationToken token, Action? passed = null)
     {
         using var _ = no_grad();
-        double sum = 0;
-        var byTime = new double[TimesPerClip];
-        foreach (var batch in _triples.GroupBy(triple => triple.Shape).SelectMany(shape => shape.Chunk(_batchSize)))
+        using var all = NewDisposeScope();
+        var batches = _triples.GroupBy(triple => triple.Shape).SelectMany(shape => shape.Chunk(_batchSize)).ToArray();
+        var losses = new List<Tensor>();
+        foreach (var batch in batches)
         {
             token.ThrowIfCancellationRequested();
             passed?.Invoke();
@@ -58,13 +59,23 @@ internal sealed class HeldOutLoss : IDisposable
             int[] t = [.. batch.Select(triple => triple.T)];
             var noise = cat([.. batch.Select(triple => triple.Noise)]);
             var latents = cat([.. batch.Select(triple => triple.Latents)]);
-            var z = _model.Schedule.AddNoise(latents, noise, t);
-            var predicted = Predicted(z, tensor(t, ScalarType.Int64, device: _model.Device), _data.Texts([.. batch.Select(triple => triple.Caption)]));
-            var target = _model.Schedule.Target(latents, noise, t);
-            sum += nn.functional.mse_loss(predicted.to(ScalarType.Float32), target).item<float>() * batch.Length;
-            float[] each = [.. (predicted.to(ScalarType.Float32) - target).square().flatten(1).mean([1]).cpu().data<float>()];
-            foreach (var (triple, loss) in batch.Zip(each))
-                byTime[triple.T * TimesPerClip / _model.Schedule.Steps] += loss;
+            var z = _model.Schedule.AddNoise(latents, noise, t).OnDevice(_model.Device);
+            var target = _model.Schedule.Target(latents, noise, t).OnDevice(_model.Device);
+            var steps = tensor(t, ScalarType.Int64).OnDevice(_model.Device);
+            var predicted = Predicted(z, steps, _data.Texts([.. batch.Select(triple => triple.Caption)])).to(ScalarType.Float32);
+            losses.Add(nn.functional.mse_loss(predicted, target).reshape(1).MoveToOuterDisposeScope());
+            losses.Add((predicted - target).square().flatten(1).mean([1]).MoveToOuterDisposeScope());
+        }
+
+        // A GPU is waited for here, once, and not batch by batch.
+        var read = new Queue<float>(losses.Count == 0 ? [] : cat(losses).cpu().data<float>());
+        double sum = 0;
+        var byTime = new double[TimesPerClip];
+        foreach (var batch in batches)
+        {
+            sum += read.Dequeue() * batch.Length;
+            foreach (var triple in batch)
+                byTime[triple.T * TimesPerClip / _model.Schedule.Steps] += read.Dequeue();
         }
         return (sum / _triples.Count, [.. byTime.Select(loss => loss * TimesPerClip / _triples.Count)]);
     }

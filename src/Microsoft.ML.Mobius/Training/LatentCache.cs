@@ -21,8 +21,8 @@ internal sealed class LatentCache
     /// <exception cref="IOException">The folder cannot be used.</exception>
     public LatentCache(string folder, TextToVideoModel model, string reading)
     {
-        _files = new TensorCache(folder, model.Device, "latents");
-        _common = $"{Format} {model.Device.type} {ScalarType.Float32} {RunIdentity.Hash(model.Autoencoder)} "
+        _files = new TensorCache(folder, "latents");
+        _common = $"{Format} {model.Device.type} {TensorCache.NumbersOf(model.Device)} {RunIdentity.Hash(model.Autoencoder)} "
             + $"{JsonSerializer.Serialize(model.Autoencoder.Config())} {reading}";
     }
 

@@ -31,10 +31,11 @@ public sealed class MemoryEstimate
     /// <param name="keepsAverage">Whether an average of the trained weights is kept.</param>
     /// <param name="optimizer">What moves the weights.</param>
     /// <param name="gradients">Gradients that are there at once; null for all.</param>
+    /// <param name="narrow">Of the frozen parameters those that are held in 16 bits.</param>
     internal MemoryEstimate(long frozen, long trained, long largest, long activations, long step, bool keepsAverage,
-        OptimizerKind optimizer = OptimizerKind.AdamW, long? gradients = null)
+        OptimizerKind optimizer = OptimizerKind.AdamW, long? gradients = null, long narrow = 0)
     {
-        FrozenWeights = frozen * BytesOfValue;
+        FrozenWeights = frozen * BytesOfValue - narrow * BytesOfValue / 2;
         TrainedWeights = trained * BytesOfValue;
         Gradients = (gradients ?? trained) * BytesOfValue;
         OptimizerMoments = (optimizer == OptimizerKind.Adafactor ? trained / WeightsPerFactor : 2 * trained) * BytesOfValue;

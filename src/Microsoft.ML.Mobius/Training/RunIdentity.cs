@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Models;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -35,6 +36,8 @@ internal static class RunIdentity
             nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder), nameof(TrainingSettings.KeptDepth),
         ];
         Add("", settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
+        if (Tf32.Rounds(model.Device.type))
+            identity.Add("AllowTf32", "True");
         Add("the U-Net's ", model.UNet.Config);
         Add("the noise schedule's ", model.Schedule.Config);
         foreach (var (name, module) in new (string, nn.Module)[]

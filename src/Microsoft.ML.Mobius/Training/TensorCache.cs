@@ -1,12 +1,13 @@
 using System.Security.Cryptography;
 using System.Text;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Training;
 
-/// <summary>Tensors on the disk, a file for each key, which is a hash of all that they depend on.</summary>
+/// <summary>Tensors of the CPU on the disk, a file for each key, which is a hash of all that they depend on.</summary>
 /// <remarks>
 /// A file appears once it is whole and on the disk, and is read only if its name, its structure and the hash of its contents are right. Several processes
 /// may use one folder at a time. Nothing is ever removed but what writers that were killed left behind.
@@ -17,15 +18,13 @@ internal sealed class TensorCache
     private static readonly TimeSpan s_longestWrite = TimeSpan.FromHours(1);
 
     private readonly string _folder, _contents;
-    private readonly Device _device;
 
     /// <param name="folder">Made if it is missing.</param>
-    /// <param name="device">Where tensors that were found are put.</param>
     /// <param name="contents">What they are, as "latents", for messages.</param>
     /// <exception cref="IOException">The folder cannot be used.</exception>
-    public TensorCache(string folder, Device device, string contents)
+    public TensorCache(string folder, string contents)
     {
-        (_folder, _device, _contents) = (Path.GetFullPath(folder), device, contents);
+        (_folder, _contents) = (Path.GetFullPath(folder), contents);
         try
         {
             Directory.CreateDirectory(_folder);
@@ -41,6 +40,9 @@ internal sealed class TensorCache
     /// <summary>A key.</summary>
     /// <param name="depends">All that the tensors depend on, in words.</param>
     public static string KeyOf(string depends) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(depends)))[..32];
+
+    /// <summary>The type of the numbers that a device computes tensors with.</summary>
+    public static string NumbersOf(Device device) => Tf32.Rounds(device.type) ? nameof(Tf32) : $"{ScalarType.Float32}";
 
     /// <summary>The tensors of a key, which then belong to the caller; null if there are none that can be used.</summary>
     /// <param name="key">Of <see cref="KeyOf"/>.</param>
@@ -83,7 +85,7 @@ internal sealed class TensorCache
         try
         {
             for (int i = 0; i < file.Entries.Count; i++)
-                tensors.Add(OnDevice(file.Read($"{i}")));
+                tensors.Add(file.Read($"{i}"));
             return SumOf(tensors, note) == Said(file, Sum) ? [.. tensors]
                 : throw new InvalidDataException($"the numbers of {file.Name} are not those that were written.");
         }
@@ -94,14 +96,6 @@ internal sealed class TensorCache
         }
     }
 
-    private Tensor OnDevice(Tensor read)
-    {
-        if (_device.type == DeviceType.CPU)
-            return read;
-        using (read)
-            return read.to(_device).DetachFromDisposeScope();
-    }
-
     private static string SumOf(IEnumerable<Tensor> tensors, string note)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -109,7 +103,7 @@ internal sealed class TensorCache
         {
             using var scope = NewDisposeScope();
             hash.AppendData(Encoding.UTF8.GetBytes($"{string.Join(' ', part.shape)} {part.dtype} "));
-            hash.AppendData(part.cpu().contiguous().bytes);
+            hash.AppendData(part.contiguous().bytes);
         }
         hash.AppendData(Encoding.UTF8.GetBytes(note));
         return Convert.ToHexStringLower(hash.GetHashAndReset());

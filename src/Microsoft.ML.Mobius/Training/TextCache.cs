@@ -20,8 +20,8 @@ internal sealed class TextCache
     /// <exception cref="IOException">The folder cannot be used.</exception>
     public TextCache(string folder, TextToVideoModel model)
     {
-        (_model, _files) = (model, new TensorCache(folder, model.Device, "text states"));
-        _common = $"{Format} {model.Device.type} {ScalarType.Float32} {RunIdentity.Hash(model.TextEncoder)} {model.TextEncoder.Config.ToJson()}";
+        (_model, _files) = (model, new TensorCache(folder, "text states"));
+        _common = $"{Format} {model.Device.type} {TensorCache.NumbersOf(model.Device)} {RunIdentity.Hash(model.TextEncoder)} {model.TextEncoder.Config.ToJson()}";
     }
 
     /// <summary>Captions that were encoded, not found.</summary>
@@ -30,7 +30,7 @@ internal sealed class TextCache
     /// <summary>The states of a caption, found, or else encoded and kept; they belong to the caller.</summary>
     /// <param name="caption">The caption.</param>
     /// <param name="warn">Told which are damaged.</param>
-    /// <returns>[N, D], on the model's device.</returns>
+    /// <returns>[N, D], on the CPU.</returns>
     /// <exception cref="IOException">They cannot be kept.</exception>
     public Tensor States(string caption, Action<string> warn)
     {
@@ -40,7 +40,7 @@ internal sealed class TextCache
         if (damage is not null)
             warn(damage);
         using var scope = NewDisposeScope();
-        var states = _model.EncodeText(caption)[0].contiguous();
+        var states = _model.EncodeText(caption)[0].contiguous().cpu();
         _files.Keep(key, [states], note: "");
         Encoded++;
         return states.DetachFromDisposeScope();

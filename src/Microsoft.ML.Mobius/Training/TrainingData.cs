@@ -43,16 +43,17 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
     }
 
     /// <summary>Keeps the text states of every caption, and of none, in memory, so that the text encoder is not needed again.</summary>
-    /// <param name="states">Gives those of a caption, [N, D], which this object takes over.</param>
+    /// <param name="states">Gives those of a caption, [N, D] on the CPU, which this object takes over.</param>
     public void KeepTexts(Func<string, Tensor> states)
     {
         foreach (string caption in _clips.Select(clip => clip.Caption).Prepend("").Distinct())
             _texts.Add(caption, states(caption));
     }
 
-    /// <summary>The text states of captions, [B, N, D]; belong to the caller's scope.</summary>
+    /// <summary>The text states of captions, [B, N, D] on the model's device; belong to the caller's scope.</summary>
     /// <param name="captions">Of clips, or empty ones.</param>
-    public Tensor Texts(IReadOnlyList<string> captions) => _texts.Count == 0 ? model.EncodeText(captions) : stack(captions.Select(caption => _texts[caption]));
+    public Tensor Texts(IReadOnlyList<string> captions)
+        => _texts.Count == 0 ? model.EncodeText(captions) : stack(captions.Select(caption => _texts[caption])).OnDevice(model.Device);
 
     /// <summary>The latents of a row's clips, which stay this object's.</summary>
     public IReadOnlyList<ClipLatents> LatentsOf(int row) => [.. _rows[row].Select(clip => _clips[clip].Latents)];
@@ -74,7 +75,7 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
         return ([.. rows[..heldOut].SelectMany(row => row)], [.. rows[heldOut..].SelectMany(row => row)]);
     }
 
-    /// <summary>A draw from the latents' posterior, [B, c, F, h, w]; belongs to the caller's scope.</summary>
+    /// <summary>A draw from the latents' posterior, [B, c, F, h, w] on the CPU; belongs to the caller's scope.</summary>
     /// <param name="clips">Of one shape.</param>
     /// <param name="generator">Draws.</param>
     public Tensor Latents(IReadOnlyList<int> clips, Generator generator)
@@ -82,10 +83,10 @@ internal sealed class TrainingData(TextToVideoModel model) : IDisposable
         using var scope = NewDisposeScope();
         var mean = Means(clips);
         var deviation = stack(clips.Select(i => _clips[i].Latents.Deviation));
-        return (mean + deviation * randn(mean.shape, generator: generator).OnDevice(mean.device)).MoveToOuterDisposeScope();
+        return (mean + deviation * randn(mean.shape, generator: generator)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The posterior's means, [B, c, F, h, w]; belong to the caller's scope.</summary>
+    /// <summary>The posterior's means, [B, c, F, h, w] on the CPU; belong to the caller's scope.</summary>
     /// <param name="clips">Of one shape.</param>
     public Tensor Means(IReadOnlyList<int> clips) => stack(clips.Select(i => _clips[i].Latents.Mean));
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Models;
@@ -64,7 +65,7 @@ internal sealed class TrainingLoop
     /// <param name="pictures">Shows how it goes; null for none.</param>
     /// <param name="token">Stops between two steps, after a checkpoint where they are kept.</param>
     /// <exception cref="InvalidDataException">A loss or gradient is not finite, and the step may not be skipped; or all checkpoints are damaged.</exception>
-    /// <exception cref="InvalidOperationException">The weights do not move, or the checkpoints are another run's.</exception>
+    /// <exception cref="InvalidOperationException">The weights do not move, or the checkpoints are another run's, or the device has too little memory for the largest batch.</exception>
     /// <exception cref="IOException">A checkpoint or the log cannot be written.</exception>
     public static TrainingHistory Run(TextToVideoModel model, TrainingData data, TrainingSettings settings, Action<TrainingProgress>? progress = null,
         CancellationToken token = default, Action<string>? say = null, Action<string>? warn = null, ITrainingPictures? pictures = null)
@@ -89,6 +90,12 @@ internal sealed class TrainingLoop
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
             model.UNet.KeptDepth = settings.KeptDepth;
+            HoldSpatialStream(settings.SpatialPrecision switch
+            {
+                SpatialPrecision.BFloat16 => ScalarType.BFloat16,
+                SpatialPrecision.Float16 => ScalarType.Float16,
+                _ => ScalarType.Float32,
+            });
             model.UNet.FramesAreImages = settings.Lora is { OfImages: true };
             Require(model.UNet.Temporal, gradients: lora is null);
             var history = new TrainingLoop(model, data, settings, say, warn)
@@ -101,7 +108,14 @@ internal sealed class TrainingLoop
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk, model.UNet.FramesAreImages) = (false, 0, false);
             model.UNet.KeptDepth = int.MaxValue;
+            HoldSpatialStream(ScalarType.Float32);
             Require(model.UNet.Temporal, gradients: true);
+        }
+
+        void HoldSpatialStream(ScalarType type)
+        {
+            if (settings.SpatialPrecision != SpatialPrecision.Float32)
+                model.UNet.HoldSpatialStream(type);
         }
     }
 
@@ -142,6 +156,8 @@ internal sealed class TrainingLoop
 
         try
         {
+            if (_settings.TriesLargestBatch ?? _model.Device.type == DeviceType.CUDA)
+                TryLargestBatch(state, order);
             if (resumed == 0)
                 pictures?.ShowFirstBatch(_data, order.Batch(0, _settings.BatchSize));
             Here(() => MeasureHeldOut(heldOut, state, events, token));
@@ -279,6 +295,44 @@ internal sealed class TrainingLoop
         }
     }
 
+    /// <summary>
+    /// Goes through the network and back with a batch of the largest shape: a step's memory is asked for at once, and what is too little is known before the first. Nothing is drawn,
+    /// and no weight moves.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The device has too little.</exception>
+    private void TryLargestBatch(TrainingState state, ClipOrder order)
+    {
+        using var scope = NewDisposeScope();
+        int[] clips = order.Largest(_settings.BatchSize, clip => _data.Shape(clip) is var (frames, height, width) ? frames * height * width : 0);
+        var latents = _data.Means(clips);
+        if (_settings.Lora is { OfImages: true })
+            latents = latents.narrow(2, 0, 1);
+        bool Forgotten(Tensor loss)
+        {
+            Forget(state.Parameters);
+            return true;
+        }
+
+        _model.UNet.Temporal.train();
+        Forget(state.Parameters);
+        try
+        {
+            if (_settings.GradientAccumulationSteps > _group.Size)
+                _ = state.Parameters.Select(parameter => zeros_like(parameter)).ToArray();                       // the gradients of batches before, which are there then, too
+            Backward(latents, latents, new int[clips.Length], [.. clips.Select(_data.Caption)], passed: _settings.UpdateInBackward ? Forgotten : null);
+        }
+        catch (ExternalException e) when (e.Message.Contains("out of memory", StringComparison.Ordinal))
+        {
+            var (frames, height, width) = _data.Shape(clips[0]);
+            throw new InvalidOperationException($"The largest batch, {clips.Length} clips of {frames} frames of {width * _model.Factor}x{height * _model.Factor} pixels, does not fit "
+                + $"into the memory of {_model.Device}: a smaller BatchSize with more GradientAccumulationSteps takes less, and MemoryBudget tells what would fit. {e.Message}", e);
+        }
+        finally
+        {
+            Forget(state.Parameters);
+        }
+    }
+
     /// <summary>Makes the next step; gives its loss and the norm of its gradient before clipping, or null if it was skipped.</summary>
     /// <exception cref="InvalidDataException">Loss or gradient are not finite, and the step may not be skipped.</exception>
     private (double Loss, double Norm)? Step(TrainingState state, ClipOrder order, double learningRate)
@@ -321,13 +375,13 @@ internal sealed class TrainingLoop
     /// </summary>
     /// <remarks>
     /// The batches' gradients are summed here, in order, and not where libtorch keeps them: there the two halves of a batch add to what is
-    /// there one after the other, in an order left to chance.
+    /// there one after the other, in an order left to chance. A GPU is waited for once, when all its work has been handed to it: loss and norm are read together.
     /// </remarks>
     private (double Loss, double Norm) Gradients(TrainingState state, ClipOrder order)
     {
         _model.UNet.Temporal.train();
         var sums = new Tensor?[state.Parameters.Count];
-        double loss = 0;
+        var loss = zeros([], ScalarType.Float64, _model.Device);
         long[] batches = [.. Batches(state.Step + 1).Where((_, i) => i % _group.Size == _group.Rank)];
         Forget(state.Parameters);
         _buckets?.Begin(sums);
@@ -335,22 +389,22 @@ internal sealed class TrainingLoop
         {
             var buckets = number == batches[^1] ? _buckets : null;
             Forget(state.Parameters);
-            loss += Backward(order.Batch(number, _settings.BatchSize), number, buckets: buckets) / _settings.GradientAccumulationSteps;
+            loss += Backward(order.Batch(number, _settings.BatchSize), number, buckets) / _settings.GradientAccumulationSteps;
             using var _ = no_grad();
             foreach (var (i, parameter) in state.Parameters.Index())
                 if (_settings.GradientAccumulationSteps > 1 && buckets is null && parameter.grad is { } gradient)
                     sums[i] = sums[i] is { } sum ? gradient.add_(sum) : gradient;         // the last batch's gradient ends as the sum of all
         }
-        if (_buckets is not null)
-            loss = Summed(_buckets, loss, state);
-        return (loss, _settings.Optimizer == OptimizerKind.AdamW ? nn.utils.clip_grad_norm_(state.Parameters, _settings.MaxGradientNorm)
-            : GradientNorm.Of(state.Parameters));                                         // Adafactor limits what it moves, whatever the gradient's norm
+        _buckets?.End();
+        var norm = _settings.Optimizer == OptimizerKind.AdamW ? GradientNorm.Clip(state.Parameters, _settings.MaxGradientNorm)
+            : GradientNorm.Of(state.Parameters);                                          // Adafactor limits what it moves, whatever the gradient's norm
+        double[] read = [.. stack([loss, norm.to(ScalarType.Float64).to(_model.Device)]).cpu().data<double>()];
+        return (_buckets is null ? read[0] : Summed(_buckets, read[0]), read[1]);
     }
 
-    /// <summary>Gives the parameters the sums of all ranks' gradients, and the sum of their losses.</summary>
-    private double Summed(GradientBuckets buckets, double loss, TrainingState state)
+    /// <summary>The sum of all ranks' losses.</summary>
+    private double Summed(GradientBuckets buckets, double loss)
     {
-        buckets.End();
         double[] losses = _group.Gather(loss), gradients = _group.Gather(buckets.IsFinite ? 0 : double.NaN);
         int rank = Array.FindIndex([.. losses.Zip(gradients, (one, other) => one + other)], sum => !double.IsFinite(sum));
         _where = rank < 0 ? "" : $" on rank {rank}";
@@ -367,8 +421,11 @@ internal sealed class TrainingLoop
         _model.UNet.Temporal.train();
         Forget(state.Parameters);
         long number = Batches(state.Step + 1).Single();
-        double loss = Backward(order.Batch(number, _settings.BatchSize), number, update);
-        return (loss, update.Norm);
+        double? read = null;
+        double Loss(Tensor loss) => read ??= loss.item<double>();
+        var loss = Backward(order.Batch(number, _settings.BatchSize), number, passed: loss => double.IsFinite(Loss(loss)) && update.Take());
+        update.End();
+        return (Loss(loss), update.Norm);
     }
 
     private static void Forget(IEnumerable<Parameter> parameters)
@@ -379,13 +436,9 @@ internal sealed class TrainingLoop
 
     /// <summary>
     /// Adds to the gradients those of |ε - ε̂(√ᾱ z_0 + √(1 - ᾱ) ε, t, c)|², or of what else the model predicts, mean over everything, with each clip's
-    /// weight; gives the mean without weights.
+    /// weight; gives the mean without weights. What is drawn is made on the CPU; the device is given z_t, the target, t and c.
     /// </summary>
-    /// <remarks>
-    /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
-    /// either way, to the bit. Where weights are moved on the way back, there is one way for the whole batch.
-    /// </remarks>
-    private double Backward(int[] clips, long number, UpdateInBackward? update = null, GradientBuckets? buckets = null)
+    private Tensor Backward(int[] clips, long number, GradientBuckets? buckets = null, Func<Tensor, bool>? passed = null)
     {
         using var scope = NewDisposeScope();
         using var generator = _random.Noise(number);
@@ -399,32 +452,48 @@ internal sealed class TrainingLoop
         if (_settings.OffsetNoise > 0)
             noise = Perturbed(noise, randn([.. noise.shape[..2], 1, 1, 1], generator: generator), _settings.OffsetNoise);
         var input = _settings.InputPerturbation > 0 ? Perturbed(noise, _model.Schedule.Prior(noise.shape, generator), _settings.InputPerturbation) : noise;
-        (noise, input) = (noise.OnDevice(_model.Device), input.OnDevice(_model.Device));
         int[] t = [.. clips.Select(_ => random.Next(_model.Schedule.Steps))];
-        var text = _data.Texts([.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))]);
-        var (noisy, target) = (_model.Schedule.AddNoise(latents, input, t), _model.Schedule.Target(latents, noise, t));
-        var (steps, weights) = (tensor(t, ScalarType.Int64).OnDevice(_model.Device), tensor([.. t.Select(Weight)]).OnDevice(_model.Device));
+        string[] captions = [.. clips.Select(i => random.NextDouble() < _settings.CaptionDropout ? "" : _data.Caption(i))];
+        return Backward(_model.Schedule.AddNoise(latents, input, t), _model.Schedule.Target(latents, noise, t), t, captions, buckets, passed).MoveToOuterDisposeScope();
+    }
 
-        double Part(Range part, int way = 0)
+    /// <remarks>
+    /// On the CPU the two halves of the batch run side by side. The order in which both add to a gradient is left to chance; a sum of two is the same
+    /// either way, to the bit. Where somebody wants to know of each part of the network, there is one way for the whole batch.
+    /// </remarks>
+    /// <param name="noisy">z_t, [B, c, F, h, w], on the CPU.</param>
+    /// <param name="target">What is to be predicted of it.</param>
+    /// <param name="t">One per clip.</param>
+    /// <param name="captions">One per clip.</param>
+    /// <param name="buckets">Take the gradients part by part; null for none.</param>
+    /// <param name="passed">Called with the loss whenever a part of the network has its gradients; gives whether to go on.</param>
+    /// <returns>The loss, [] float64; belongs to the caller's scope.</returns>
+    private Tensor Backward(Tensor noisy, Tensor target, int[] t, string[] captions, GradientBuckets? buckets = null, Func<Tensor, bool>? passed = null)
+    {
+        using var scope = NewDisposeScope();
+        var device = _model.Device;
+        (noisy, target) = (noisy.OnDevice(device), target.OnDevice(device));
+        var (steps, weights, text) = (tensor(t, ScalarType.Int64).OnDevice(device), tensor([.. t.Select(Weight)]).OnDevice(device), _data.Texts(captions));
+
+        Tensor Part(Range part, int way = 0)
         {
             using var scope = NewDisposeScope();
-            Tensor? sum = null;
-            double Loss() => sum!.item<float>() / clips.Length;                           // a GPU is waited for here: when all its work has been handed to it
+            Tensor? loss = null;
             _model.UNet.Backward(noisy[part], steps[part], text[part], predicted =>
             {
                 var squares = (predicted.to(ScalarType.Float32) - target[part]).square().flatten(1).mean([1]);
-                sum = squares.detach().sum().MoveToOuterDisposeScope();
-                return (squares * weights[part]).sum().div(clips.Length * _settings.GradientAccumulationSteps);
-            }, update is not null ? () => double.IsFinite(Loss()) && update.Take() : buckets is not null ? () => buckets.Pass(way) : null);
-            update?.End();
-            return Loss();
+                loss = squares.detach().sum().div(t.Length).to(ScalarType.Float64).MoveToOuterDisposeScope();
+                return (squares * weights[part]).sum().div(t.Length * _settings.GradientAccumulationSteps);
+            }, passed is not null ? () => passed(loss!) : buckets is not null ? () => buckets.Pass(way) : null);
+            return loss!.MoveToOuterDisposeScope();
         }
 
-        if (_model.Device.type != DeviceType.CPU || clips.Length == 1 || update is not null)
-            return Part(..);
+        if (device.type != DeviceType.CPU || t.Length == 1 || passed is not null)
+            return Part(..).MoveToOuterDisposeScope();
         buckets?.Expect(ways: 2);
-        var (first, second) = SideBySide.Run(() => Part(..(clips.Length / 2), 0), () => Part((clips.Length / 2).., 1));
-        return first + second;
+        var (first, second) = SideBySide.Run(() => Part(..(t.Length / 2), 0), () => Part((t.Length / 2).., 1));
+        using (second)                                                                    // no scope of the other thread has it
+            return (first + second).MoveToOuterDisposeScope();
     }
 
     /// <summary>

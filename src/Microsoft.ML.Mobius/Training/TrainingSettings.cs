@@ -39,6 +39,14 @@ internal sealed record TrainingSettings
     /// <summary>Whether weights are moved while the gradient goes back; with Adafactor and one batch per step alone.</summary>
     public bool UpdateInBackward { get; init; }
     public int SpatialFrameChunk { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public SpatialPrecision SpatialPrecision { get; init; }
+
+    /// <summary>Whether a batch of the largest shape goes through the network and back before the first step; null: on a GPU.</summary>
+    [JsonIgnore]
+    public bool? TriesLargestBatch { get; init; }
+
     public long Seed { get; init; }
 
     /// <summary>Null writes no events.</summary>

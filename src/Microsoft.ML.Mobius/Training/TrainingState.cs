@@ -79,7 +79,7 @@ internal sealed class TrainingState : IDisposable
     {
         using var _ = no_grad();
         using var scope = NewDisposeScope();
-        return [.. Parameters.Select(parameter => parameter.sum(ScalarType.Float64).item<double>())];
+        return [.. stack(Parameters.Select(parameter => parameter.sum(ScalarType.Float64))).cpu().data<double>()];
     }
 
     /// <summary>The held-out loss of each quarter of the schedule.</summary>

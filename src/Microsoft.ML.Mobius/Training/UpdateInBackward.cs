@@ -6,6 +6,7 @@ namespace Microsoft.ML.Mobius.Training;
 /// One step that moves weights while its gradient goes back through the network, part by part, so that all gradients are never there at once (fused update: Lv et al. 2023,
 /// arXiv 2306.09782). A part's weights take part in nothing that is still to come, so that the step is the same, to the bit.
 /// </summary>
+/// <remarks>Whether a part may be moved must be known before it is: a GPU is waited for once a part, where any other step waits once.</remarks>
 internal sealed class UpdateInBackward(TrainingState state, double learningRate)
 {
     private readonly HashSet<int> _waiting = [.. Enumerable.Range(0, state.Parameters.Count)];
@@ -23,7 +24,7 @@ internal sealed class UpdateInBackward(TrainingState state, double learningRate)
     {
         using var scope = NewDisposeScope();
         int[] ready = [.. _waiting.Where(i => state.Parameters[i].grad is not null)];
-        _squares += Math.Pow(GradientNorm.Of(ready.Select(i => state.Parameters[i])), 2);
+        _squares += Math.Pow(GradientNorm.Of(ready.Select(i => state.Parameters[i])).item<float>(), 2);
         if (!double.IsFinite(_squares))
             return false;
         foreach (int i in ready)

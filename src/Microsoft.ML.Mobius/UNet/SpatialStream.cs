@@ -40,6 +40,8 @@ internal sealed class SpatialStream : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     public ModuleList<SpatialBlock> Up() => _up;
 
+    public Conv2d InLayer() => _convIn;
+
     public (GroupNorm Norm, Conv2d Conv) HeadLayers() => (_normOut, _convOut);
 
     /// <summary>z [N, c, h, w] -> h0 [N, C, h, w].</summary>

@@ -8,7 +8,8 @@ namespace Microsoft.ML.Mobius.UNet;
 /// StreamParallel, the Mobius layout (arXiv 2407.06617; method.md): the spatial stream s and the temporal stream u side by side, s into u by laterals, one
 /// fusion at the end. Nothing in s depends on a trained weight, so no gradient is recorded for it. With joined levels the streams are fused before the last up
 /// levels, h = s + u, which then are those of Serial: there alone frames meet in spatial layers, and there alone gradients cross them. As these are there anyway, the spatial
-/// layers of those levels can be trained, too, copies of the image model's as the head is one.
+/// layers of those levels can be trained, too, copies of the image model's as the head is one. And s may be of 16 bits; it is widened wherever something trained takes it, and each
+/// time anew, since what is kept of it is kept in 16.
 /// </summary>
 internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatial, TemporalStream temporal) : VideoUNet(config, spatial, temporal)
 {
@@ -24,18 +25,28 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         return Forward(z, t, text, recomputation: null, cache);
     }
 
+    /// <inheritdoc/>
+    protected override IEnumerable<nn.Module> Uncrossed() => [Spatial.InLayer(), .. Spatial.Down(), Spatial.Mid(), .. Spatial.Up().SkipLast(Config.JoinedLevels)];
+
     private Tensor Forward(Tensor z, Tensor t, Tensor text, Recomputation? recomputation, DeepCache? cache)
     {
         using var scope = recomputation is null ? NewDisposeScope() : null;               // recomputing, s and u are needed till the end of the way back
         long frames = z.shape[2];
         var times = Spatial.TimeEmbedding(t, frames);
+        var precision = Spatial.InLayer().weight!.dtype;
+        var (e, c) = (times.to(precision), text.to(precision));
         var (skipsOfS, skipsOfU) = (new Stack<Tensor>(), new Stack<Tensor>());
 
-        Tensor Space(Func<Tensor, Tensor, Tensor, Tensor> layer, params Tensor[] s) => InChunks(layer, s, times, text);
-        Tensor Time(int depth, Func<Tensor, Tensor> layer, Tensor u) => Part(recomputation, depth, () => layer(u));
+        Tensor Space(Func<Tensor, Tensor, Tensor, Tensor> layer, params Tensor[] s) => InChunks(layer, s, e, c);
+        Tensor Wide(Tensor s) => s.to(times.dtype);
+        Tensor Time(int depth, Func<Tensor, Tensor> layer, Tensor u) => Part(recomputation, depth, () =>
+        {
+            using var passing = NewDisposeScope();
+            return layer(u).MoveToOuterDisposeScope();
+        });
 
-        var s = Space((z, _, _) => Spatial.ConvIn(z), Axes.FramesToBatch(z));
-        var u = Time(0, h0 => Temporal.In(h0, frames), s);
+        var s = Space((z, _, _) => Spatial.ConvIn(z), Axes.FramesToBatch(z).to(precision));
+        var u = Time(0, h0 => Temporal.In(Wide(h0), frames), s);
         skipsOfS.Push(s);
         skipsOfU.Push(u);
         (SpatialBlock Space, TemporalBlock Time)[] down = [.. Spatial.Down().Zip(Temporal.Down())], up = [.. Spatial.Up().Zip(Temporal.Up())];
@@ -53,7 +64,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             foreach (int i in Enumerable.Range(0, space.LayerCount()))
             {
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s);
-                u = Time(space.Depth, u => time.Layer(i, [u], x, frames, text), u);
+                u = Time(space.Depth, u => time.Layer(i, [u], Wide(x), frames, text), u);
                 skipsOfS.Push(s);
                 skipsOfU.Push(u);
             }
@@ -66,7 +77,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             {
                 var (below, skip, belowOfU, skipOfU) = (s, skipsOfS.Pop(), u, skipsOfU.Pop());
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), below, skip);
-                u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], x, frames, text), belowOfU);
+                u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], Wide(x), frames, text), belowOfU);
                 Pass(recomputation, below, skip, belowOfU, skipOfU);
             }
             if (space.HasUpsampler())
@@ -91,19 +102,19 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         {
             Each(outer, down.Length, Descend);
             var middle = s = Space(Spatial.Mid().Middle, s);
-            u = Time(Spatial.Mid().Depth, u => Temporal.Mid().Middle(u, middle, frames, text), u);
+            u = Time(Spatial.Mid().Depth, u => Temporal.Mid().Middle(u, Wide(middle), frames, text), u);
             Each(0, inner, Ascend);
             cache?.Keep(s, u);
         }
         Each(inner, apart, Ascend);
         if (!Config.JoinsStreams)
-            return Predicted(s, u);
+            return Predicted(Wide(s), u);
 
         int joins = 0;
         Tensor Join(Tensor s, Tensor u)
         {
             int i = joins++;
-            var h = Time(Between, u => Temporal.Join(i, s, u), u);
+            var h = Time(Between, u => Temporal.Join(i, Wide(s), u), u);
             Pass(recomputation, s, u);
             return h;
         }

@@ -31,7 +31,7 @@ internal sealed class TrainingFootprint
     private readonly List<Layer> _layers = [];
     private readonly long _values, _textValues;
     private readonly int _rank;
-    private readonly bool _images, _joins;
+    private readonly bool _images, _joins, _halves;
     private int _part, _depth;
 
     /// <param name="config">Layout and widths.</param>
@@ -43,20 +43,23 @@ internal sealed class TrainingFootprint
     /// <param name="recompute">Whether what goes from part to part alone is kept, and the rest computed once more.</param>
     /// <param name="loraRank">Rank of a LoRA that is trained on TA in place of the temporal half; 0 for none.</param>
     /// <param name="images">Whether frames are images, the temporal half is passed by, and the LoRA is on the attentions of SA.</param>
+    /// <param name="halves">Whether a stream beside the temporal one is of 16 bits: each of its values then counts half, but once more, and whole, where something trained keeps it.</param>
     public TrainingFootprint(UNetConfig config, long batch, long frames, long height, long width, long tokens, bool recompute = false,
-        int loraRank = 0, bool images = false)
+        int loraRank = 0, bool images = false, bool halves = false)
     {
         Recomputes = recompute;
         (_config, _values, _textValues, _rank, _images) = (config, batch * frames * height * width, batch * tokens, loraRank, images);
         var plan = new UNetPlan(config);
         bool stream = config.Layout == UNetLayout.StreamParallel && !images;
-        _joins = config.JoinsStreams && stream;
+        (_joins, _halves) = (config.JoinsStreams && stream, halves && stream);
         int first = config.BlockOutChannels[0], firstOfU = config.TemporalChannels(first), apart = plan.Up.Count - (_joins ? config.JoinedLevels : 0);
 
-        Add(frozen: ParameterCount.Convolution(config.InChannels, first, 9) + ParameterCount.Linear(first, config.TimeChannels)
-            + ParameterCount.Linear(config.TimeChannels, config.TimeChannels), held: Values(first, 0));
+        Add(frozen: ParameterCount.Linear(first, config.TimeChannels) + ParameterCount.Linear(config.TimeChannels, config.TimeChannels));
+        Add(frozen: ParameterCount.Convolution(config.InChannels, first, 9), beside: stream, held: OfS(Values(first, 0)));
         if (stream && firstOfU != first && !_joins)
-            Add(trained: ParameterCount.Convolution(first, firstOfU, 1), held: Values(firstOfU, 0));
+            Add(trained: ParameterCount.Convolution(first, firstOfU, 1), saved: Widened(Values(first, 0)), held: Values(firstOfU, 0));
+        else if (stream && !_joins)
+            Add(held: Widened(Values(first, 0)));
         else if (images)
             Add(frozen: new TrainingFootprint(config, 0, 0, 0, 0, 0).Trained);
         else if (!stream && config.Motion is null)
@@ -97,6 +100,9 @@ internal sealed class TrainingFootprint
 
     /// <summary>Parameters that are not trained: of the spatial half, or of all where a LoRA is.</summary>
     public long Frozen => _layers.Sum(layer => layer.Frozen);
+
+    /// <summary>Of the frozen parameters those that are held in 16 bits.</summary>
+    public long Narrow => _layers.Sum(layer => layer.Narrow);
 
     /// <summary>Parameters that are: of the temporal half, or of the LoRA.</summary>
     public long Trained => _layers.Sum(layer => layer.Trained);
@@ -166,12 +172,12 @@ internal sealed class TrainingFootprint
             _part++;
             _depth = stream || !_joins ? depth : int.MaxValue;
             long resnet = ParameterCount.Resnet(width, c, _config.TimeChannels), transformer = ParameterCount.Transformer(c, c, _config.CrossAttentionDim);
-            Add(frozen: resnet, trained: copied ? resnet : 0, saved: stream ? 0 : (moved ? 3 : 2) * C(width) + (moved ? 4 : 3) * C(c),
-                held: C(c) + (joined && !stream ? C(width) : 0), passing: stream ? 0 : C(c) * PassingThroughConvolutions, result: C(c));
+            Add(frozen: resnet, beside: stream, trained: copied ? resnet : 0, saved: stream ? 0 : (moved ? 3 : 2) * C(width) + (moved ? 4 : 3) * C(c),
+                held: stream ? OfS(C(c)) : C(c) + (joined ? C(width) : 0), passing: stream ? 0 : C(c) * PassingThroughConvolutions, result: stream ? OfS(C(c)) : C(c));
             if (attends)
             {
                 (_part, _depth) = (_part + (inParts ? 1 : 0), depth);
-                Add(frozen: transformer, trained: copied ? transformer : 0, lora: _images ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0,
+                Add(frozen: transformer, beside: stream, trained: copied ? transformer : 0, lora: _images ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0,
                     saved: stream ? 0 : moved ? TemporalTransformer(c, c, depth) : SavedBySpatialTransformer(c, depth), held: stream ? 0 : C(c), passing: stream ? 0 : C(c) * PassingThroughTransformer,
                     result: inParts ? C(c) : 0);
             }
@@ -185,7 +191,7 @@ internal sealed class TrainingFootprint
             {
                 bool projects = widthOfU != cu, lateral = _config.Lateral == Lateral.Convolution;
                 Add(trained: (projects ? ParameterCount.Convolution(widthOfU, cu, 1) : 0) + (lateral ? ParameterCount.Convolution(c, cu, 1) : 0),
-                    held: (joined ? C(widthOfU) : 0) + C(cu) * ((projects ? 1 : 0) + (lateral ? 1 : 0) + 1));
+                    saved: lateral ? Widened(C(c)) : 0, held: (joined ? C(widthOfU) : 0) + C(cu) * ((projects ? 1 : 0) + (lateral ? 1 : 0) + 1));
             }
 
             // TC and TA; in LayerParallel the sums, too.
@@ -214,9 +220,9 @@ internal sealed class TrainingFootprint
         {
             (_part, _depth) = (_part + 1, int.MaxValue);
             bool convolves = stream && _config.Resampling == Resampling.Convolution;
-            long held = (perChannel + interpolated) * c + (stream ? (perChannel + (convolves ? interpolated : 0)) * cu : 0);
             bool copied = _joins && !stream && _config.TrainsSpace;
-            Add(frozen: ParameterCount.Convolution(c, c, 9), trained: convolves || copied ? ParameterCount.Convolution(cu, cu, 9) : 0, held: held, result: held);
+            long ofS = (perChannel + interpolated) * c, held = (stream ? OfS(ofS) : ofS) + (stream ? (perChannel + (convolves ? interpolated : 0)) * cu : 0);
+            Add(frozen: ParameterCount.Convolution(c, c, 9), beside: stream, trained: convolves || copied ? ParameterCount.Convolution(cu, cu, 9) : 0, held: held, result: held);
         }
     }
 
@@ -239,10 +245,16 @@ internal sealed class TrainingFootprint
     /// <summary>B·F·C·h·w at a depth.</summary>
     private long Values(int channels, int depth) => channels * Math.Max(1, _values >> (2 * depth));
 
-    /// <summary>Counts a layer; where a LoRA is trained, what would be trained otherwise is frozen.</summary>
-    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0, long lora = 0)
-        => _layers.Add(_rank == 0 ? new Layer(_part, _depth, frozen, trained, saved, held, passing, result)
-            : new Layer(_part, _depth, frozen + trained, lora, saved, held, passing, result));
+    /// <summary>Values of the spatial stream, beside the temporal one.</summary>
+    private long OfS(long values) => _halves ? values / 2 : values;
+
+    /// <summary>The same where they are widened and kept so.</summary>
+    private long Widened(long values) => _halves ? values : 0;
+
+    /// <summary>Counts a layer, whose frozen parameters may be those of the stream beside; where a LoRA is trained, what would be trained otherwise is frozen.</summary>
+    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0, long lora = 0, bool beside = false)
+        => _layers.Add(new Layer(_part, _depth, _rank == 0 ? frozen : frozen + trained, _rank == 0 ? trained : lora, saved, held, passing, result,
+            beside && _halves ? frozen : 0));
 
     private bool Keeps(Layer part) => !Recomputes || part.Depth >= KeptDepth;
 
@@ -255,5 +267,6 @@ internal sealed class TrainingFootprint
         part.Sum(layer => layer.Result)));
 
     /// <summary>Parameters, values that its forward pass leaves and that pass by in its backward, and those that go on to the next part.</summary>
-    private readonly record struct Layer(int Part, int Depth, long Frozen, long Trained, long Saved, long Held, long Passing, long Result);
+    private readonly record struct Layer(
+        int Part, int Depth, long Frozen, long Trained, long Saved, long Held, long Passing, long Result, long Narrow = 0);
 }

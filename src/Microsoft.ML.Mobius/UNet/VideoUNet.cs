@@ -1,6 +1,7 @@
 using System.Globalization;
 using Microsoft.ML.Mobius.Layers;
 using Microsoft.ML.Mobius.Torch;
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -45,6 +46,27 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     /// <summary>Whether the temporal half is passed by: every frame is an image, and the network the image model. Nothing is recomputed then.</summary>
     public bool FramesAreImages;
+
+    /// <summary>
+    /// Holds the spatial layers that no gradient crosses in a type, and computes them in it; all others stay. Those of fewer bits are rounded for good: a wider type does not
+    /// bring back what they were.
+    /// </summary>
+    public void HoldSpatialStream(ScalarType type)
+    {
+        foreach (var module in Uncrossed())
+        {
+            using var scope = NewDisposeScope();
+            var before = module.parameters().Where(parameter => parameter.dtype != type).ToArray();
+            module.to(type);
+            foreach (var parameter in module.parameters())
+                parameter.DetachFromDisposeScope();
+            foreach (var parameter in before)
+                parameter.Dispose();                                                      // or it would stay in memory until the garbage collector comes by
+        }
+    }
+
+    /// <summary>The spatial layers that no gradient crosses.</summary>
+    protected virtual IEnumerable<nn.Module> Uncrossed() => [];
 
     /// <summary>Whether the first frame follows the last, for all temporal layers: see <see cref="FrameCircle"/>. False to begin with.</summary>
     public void LoopFrames(bool loop)

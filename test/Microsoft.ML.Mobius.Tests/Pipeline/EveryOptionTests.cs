@@ -53,6 +53,8 @@ public sealed class EveryOptionTests
         ["GradientAccumulationSteps"] = [Formula, "TrainingLoopTests.Run_GradientAccumulation_TakesSoManyBatchesPerStep"],
         ["RecomputeActivations"] = ["TrainingLoopTests.Run_Recomputed_GivesTheSameHistoryBitForBit", "MemoryEstimateTests.EstimateMemory_UnlessTold_RecomputesWhereItSavesMuchAndChangesNothing"],
         ["SpatialFrameChunk"] = ["TrainingLoopTests.Run_SpatialFrameChunk_GivesTheSameHistory"],
+        ["SpatialPrecision"] = ["SpatialPrecisionTests.Run_InSixteenBits_TrainsBesideRoundedWeights", "TrainingFootprintTests.Narrow_IsWhatNoGradientCrosses"],
+        ["AllowTf32"] = ["Tf32Tests.Allow_OnAGpu_LastsUntilDisposed", "Tf32Tests.Fit_OnTheCpu_IsTheSameBitForBit"],
         ["MemoryBudget"] = ["MemoryBudgetTests.MemoryBudget_BelowThat_RecomputesInAnyLayout", "MemoryBudgetTests.Fit_OverTheBudget_IsRefusedBeforeTheModelIsOpenedAndSaysWhatFits"],
         ["Optimizer"] = ["AdafactorOptimizerTests.Step_AnyShape_IsThatOfThePaper"],
         ["UpdateInBackward"] = ["UpdateInBackwardTests.Run_BatchOfOne_IsTheUsualRunBitForBit", "UpdateInBackwardTests.Run_LargerBatch_DiffersByRoundingAlone"],

@@ -219,7 +219,7 @@ public sealed class TextToVideoTrainerTests
             (options.CaptionDropout, options.MaxGradientNorm, options.HeldOutFraction, options.EvaluateEvery) = (1.5, 0, 1, -1);
             (options.SamplingSteps, options.Sampler, options.GuidanceScale, options.GuidanceRescale) = (0, (SamplerKind)99, double.NaN, 1.5);
             (options.GradientAccumulationSteps, options.LearningRateSchedule, options.OffsetNoise, options.EmaDecay) = (0, (LearningRateSchedule)9, -1, 1);
-            options.SpatialFrameChunk = -1;
+            (options.SpatialFrameChunk, options.SpatialPrecision) = (-1, (SpatialPrecision)9);
             (options.InputPerturbation, options.NonFiniteStep, options.TensorBoardFolder) = (2, (NonFiniteStep)9, "");
             options.Loras = [new LoraSource("nowhere.safetensors"), null!];
             (options.FrameBuckets, options.FrameStride, options.Windows, options.WindowStride) = ([0], -1, 0, -1);
@@ -234,7 +234,7 @@ public sealed class TextToVideoTrainerTests
             "FrameCount", "Height is 18", "multiple of 4", "16 and 20", "Width is 0", "FrameRate", "BatchSize", "LearningRate", "WeightDecay",
             "WarmupSteps", "CaptionDropout", "MaxGradientNorm", "HeldOutFraction", "EvaluateEvery", "SamplingSteps", "Sampler is 99", "GuidanceScale",
             "GuidanceRescale",
-            "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay", "SpatialFrameChunk",
+            "GradientAccumulationSteps", "LearningRateSchedule", "OffsetNoise", "EmaDecay", "SpatialFrameChunk", "SpatialPrecision is 9",
             "InputPerturbation", "NonFiniteStep", "TensorBoardFolder", "Loras",
             "TrainingFolder", "SanityFolder", "SampleFolder", "SampleEvery", "SamplePrompts", "EarlyStopping", "FrameNoiseCorrelation",
             "FrameBuckets", "FrameStride", "Windows is 0", "WindowStride", "BrokenClips", "ClipSeconds", "CacheFolder",

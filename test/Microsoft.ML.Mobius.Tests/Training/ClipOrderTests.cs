@@ -27,6 +27,17 @@ public sealed class ClipOrderTests
     }
 
     [TestMethod]
+    public void Largest_SeveralShapes_TakesAsMuchAsAnyBatch()
+    {
+        int[][] shapes = [[0, 1, 2, 3, 4], [10], [20, 21, 22]];
+        int[] Largest(int size, params long[] values) => new ClipOrder(shapes, new TrainingRandom(1)).Largest(size, clip => values[clip / 10]);
+        CollectionAssert.AreEqual(new[] { 20, 21 }, Largest(2, 4, 7, 5));
+        CollectionAssert.AreEqual(new[] { 10 }, Largest(2, 4, 11, 5));
+        CollectionAssert.AreEqual(new[] { 0, 1, 2, 3, 4 }, Largest(8, 4, 7, 5));
+        CollectionAssert.AreEqual(new[] { 2, 3, 5, 7, 11, 2, 3 }, new ClipOrder([Clips], new TrainingRandom(1)).Largest(7, _ => 1), "A batch may run over.");
+    }
+
+    [TestMethod]
     public void Batch_SeveralShapes_HasClipsOfOneAndEveryClipOncePerEpoch()
     {
         int[][] shapes = [[0, 1, 2, 3, 4], [10, 11], [20, 21, 22]];

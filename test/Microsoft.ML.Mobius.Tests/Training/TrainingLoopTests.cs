@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using Microsoft.ML.Mobius.Layers;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Training;
 using Microsoft.ML.Mobius.UNet;
@@ -284,6 +286,59 @@ public sealed class TrainingLoopTests
         var (noise, further) = (randn([2, 4, 3, 5, 5]), randn([2, 4, 1, 1, 1]));
         var moved = TrainingLoop.Perturbed(noise, further, 0.1) - noise;
         Assert.IsTrue(Close.Apart(moved, 0.1 * further.expand_as(noise)) < 1e-6);
+    }
+
+    public static IEnumerable<object[]> WaysToStep => new TrainingSettings[]
+    {
+        ThreeSteps, ThreeSteps with { GradientAccumulationSteps = 2, ImageShare = 0.5 }, ThreeSteps with { Lora = new LoraSettings(TrainedPart.SpatialLora, 2, 2) },
+        ThreeSteps with { Optimizer = OptimizerKind.Adafactor, UpdateInBackward = true, RecomputeActivations = true },
+    }.Select(settings => new object[] { settings });
+
+    [TestMethod]
+    [DynamicData(nameof(WaysToStep))]
+    public void Run_LargestBatchTried_EndsWithTheSameBits(object settings)
+    {
+        (TrainingHistory History, byte[][] Weights, byte[] Generator, List<long> Frames) Trained(bool tries)
+        {
+            using var model = Tiny.Video();
+            using var data = Tiny.Clips(model);
+            for (int i = 0; i < 4; i++)
+                data.Add($"picture {i}", SmallVideos.Gradient(1, 16, 16));
+            var frames = new List<long>();
+            model.UNet.Spatial.InLayer().register_forward_pre_hook((_, x) =>
+            {
+                lock (frames)
+                    frames.Add(x.shape[0]);
+                return x;
+            });
+            random.manual_seed(1);
+            var history = TrainingLoop.Run(model, data, (TrainingSettings)settings with { TriesLargestBatch = tries });
+            using var scope = NewDisposeScope();
+            return (history, [.. model.UNet.parameters().Select(parameter => parameter.detach().contiguous().bytes.ToArray())], get_rng_state().bytes.ToArray(), frames);
+        }
+
+        var (without, with) = (Trained(false), Trained(true));
+        CollectionAssert.AreEqual(without.History.Losses.ToArray(), with.History.Losses.ToArray());
+        CollectionAssert.AreEqual(without.History.HeldOut.ToArray(), with.History.HeldOut.ToArray());
+        Assert.IsTrue(without.Weights.Zip(with.Weights).All(pair => pair.First.AsSpan().SequenceEqual(pair.Second)), "The weights differ.");
+        CollectionAssert.AreEqual(without.Generator, with.Generator, "libtorch's own generator was drawn from.");
+        Assert.IsGreaterThan(without.Frames.Sum(), with.Frames.Sum());
+        Assert.AreEqual(with.Frames.Max(), with.Frames[0], "The first is not the largest.");
+    }
+
+    [TestMethod]
+    public void Run_LargestBatchDoesNotFit_NamesItBeforeTheFirstStep()
+    {
+        using var model = Tiny.Video();
+        using var data = Tiny.Clips(model);
+        foreach (var (_, module) in model.UNet.Temporal.named_modules())
+            if (module is TemporalConvolution layer)
+                layer.register_forward_hook((_, _, _, _) => throw new ExternalException("CUDA out of memory. Tried to allocate 20.00 GiB."));
+        var thrown = Assert.ThrowsExactly<InvalidOperationException>(
+            () => TrainingLoop.Run(model, data, ThreeSteps with { TriesLargestBatch = true }, progress => Assert.Fail("A step was made.")));
+        Assert.Contains("2 clips of 3 frames of 16x16 pixels", thrown.Message);
+        Assert.Contains("Tried to allocate 20.00 GiB", thrown.Message);
+        Assert.IsTrue(model.UNet.Temporal.parameters().All(p => p.grad is null));
     }
 
     [TestMethod]

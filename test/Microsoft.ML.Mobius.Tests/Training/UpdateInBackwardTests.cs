@@ -47,7 +47,7 @@ public sealed class UpdateInBackwardTests
             var update = inBackward ? new UpdateInBackward(state, 1e-3) : null;
             model.UNet.Backward(randn([1, 4, 3, 8, 8]), tensor([9L]), randn([1, 5, 16]), predicted => predicted.square().mean(), update is null ? null : update.Take);
             update?.End();
-            return [update?.Norm ?? GradientNorm.Of(state.Parameters)];
+            return [update?.Norm ?? GradientNorm.Of(state.Parameters).item<float>()];
         }
         Assert.AreEqual(Norms(false)[0], Norms(true)[0], 1e-5 * Norms(false)[0]);
         Assert.IsGreaterThan(0, Norms(true)[0]);

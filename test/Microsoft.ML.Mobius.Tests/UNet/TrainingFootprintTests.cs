@@ -118,6 +118,30 @@ public sealed class TrainingFootprintTests
     }
 
     [TestMethod]
+    [DataRow(0, 1)]
+    [DataRow(0, 2)]
+    [DataRow(1, 2)]
+    [DataRow(2, 1)]
+    public void Narrow_IsWhatNoGradientCrosses(int joined, int divisor)
+    {
+        var config = Tiny.UNet with { JoinedLevels = joined, TemporalWidthDivisor = divisor };
+        using var network = VideoUNet.Around(new SpatialStream(config), config);
+        network.HoldSpatialStream(ScalarType.BFloat16);
+        foreach (bool recompute in new[] { false, true })
+        {
+            TrainingFootprint usual = new(config, 1, 8, 16, 16, 77, recompute), halves = new(config, 1, 8, 16, 16, 77, recompute, halves: true);
+            Assert.AreEqual(network.parameters().Where(p => p.dtype == ScalarType.BFloat16).Sum(p => p.numel()), halves.Narrow);
+            Assert.AreEqual(0, usual.Narrow);
+            Assert.AreEqual((usual.Frozen, usual.Trained), (halves.Frozen, halves.Trained));
+        }
+        long Activations(Lateral lateral, bool halves) => new TrainingFootprint(config with { Lateral = lateral }, 1, 8, 16, 16, 77, halves: halves).Activations;
+        if (divisor == 1 && joined > 0)
+            Assert.IsLessThan(Activations(Lateral.Identity, halves: false), Activations(Lateral.Identity, halves: true));
+        Assert.IsGreaterThan(Activations(Lateral.Identity, halves: true), Activations(Lateral.Convolution, halves: true), "Laterals keep what they were given.");
+        Assert.AreEqual(0, new TrainingFootprint(config with { Layout = UNetLayout.Serial }, 1, 8, 16, 16, 77, halves: true).Narrow);
+    }
+
+    [TestMethod]
     [DataRow(UNetLayout.Serial, false)]
     [DataRow(UNetLayout.LayerParallel, false)]
     [DataRow(UNetLayout.StreamParallel, true)]

@@ -16,7 +16,7 @@ public sealed class MemoryEstimate
 
     /// <summary>
     /// The same for what is recomputed part by part: each part is computed a first time unrecorded, whose temporaries are not counted, and its blocks do not fit the holes
-    /// that the part before left. Measured at two sizes of model, with temporal streams of half width.
+    /// that the part before left. Measured at two sizes of model, with temporal streams of half and of a quarter of the width.
     /// </summary>
     private const double OfRecomputedOnCpu = 3.1;
 

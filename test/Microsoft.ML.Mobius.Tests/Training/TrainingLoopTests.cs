@@ -323,7 +323,8 @@ public sealed class TrainingLoopTests
         Assert.IsTrue(without.Weights.Zip(with.Weights).All(pair => pair.First.AsSpan().SequenceEqual(pair.Second)), "The weights differ.");
         CollectionAssert.AreEqual(without.Generator, with.Generator, "libtorch's own generator was drawn from.");
         Assert.IsGreaterThan(without.Frames.Sum(), with.Frames.Sum());
-        Assert.AreEqual(with.Frames.Max(), with.Frames[0], "The first is not the largest.");
+        if (((TrainingSettings)settings).Lora is null)                                    // or steps have single frames, and the held-out loss whole clips
+            Assert.AreEqual(with.Frames.Max(), with.Frames[0], "The first is not the largest.");
     }
 
     [TestMethod]

@@ -303,7 +303,7 @@ internal sealed class TrainingLoop
     private void TryLargestBatch(TrainingState state, ClipOrder order)
     {
         using var scope = NewDisposeScope();
-        int[] clips = order.Largest(_settings.BatchSize, clip => _data.Shape(clip) is var (frames, height, width) ? frames * height * width : 0);
+        int[] clips = order.Largest(_settings.BatchSize, clip => Values(_data.Shape(clip)));
         var latents = _data.Means(clips);
         if (_settings.Lora is { OfImages: true })
             latents = latents.narrow(2, 0, 1);
@@ -318,7 +318,7 @@ internal sealed class TrainingLoop
         try
         {
             if (_settings.GradientAccumulationSteps > _group.Size)
-                _ = state.Parameters.Select(parameter => zeros_like(parameter)).ToArray();                       // the gradients of batches before, which are there then, too
+                _ = state.Parameters.Select(parameter => zeros_like(parameter)).ToArray();   // as many as the gradients of batches before
             Backward(latents, latents, new int[clips.Length], [.. clips.Select(_data.Caption)], passed: _settings.UpdateInBackward ? Forgotten : null);
         }
         catch (ExternalException e) when (e.Message.Contains("out of memory", StringComparison.Ordinal))
@@ -331,6 +331,8 @@ internal sealed class TrainingLoop
         {
             Forget(state.Parameters);
         }
+
+        static long Values((long Frames, long Height, long Width) shape) => shape.Frames * shape.Height * shape.Width;
     }
 
     /// <summary>Makes the next step; gives its loss and the norm of its gradient before clipping, or null if it was skipped.</summary>

@@ -81,7 +81,7 @@ public sealed class StreamParallelUNetTests
         var copies = unet.Temporal.named_parameters().Where(p => p.name.StartsWith("joined_blocks.0.", StringComparison.Ordinal)).ToList();
         Assert.HasCount(unet.Spatial.Up().Last().parameters().Count(), copies);
         Assert.IsTrue(copies.All(p => p.parameter.grad is not null));
-        Assert.IsTrue(copies.All(p => unet.Temporal.RateOf(p.name) == 0.5));
+        Assert.IsTrue(copies.All(p => unet.Temporal.RateOf(p.name) == 0.25));
         string last = $"up_blocks.{unet.Spatial.Up().Count - 1}.resnets.0.conv1";
         Assert.AreSame(unet.Temporal.Space()[0].named_modules().Single(named => named.name == "resnets.0.conv1").module, unet.PublishedModules().Single(named => named.Name == last).Module);
     }

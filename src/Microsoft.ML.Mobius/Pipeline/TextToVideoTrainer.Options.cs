@@ -499,7 +499,7 @@ public sealed partial class TextToVideoTrainer
             copy.Layout ??= model.Video?.Layout ?? UNetLayout.StreamParallel;
             copy.TemporalWidthDivisor ??= model.Video?.TemporalWidthDivisor ?? (copy.Lateral == UNet.Lateral.Identity ? 1 : 4);
             copy.JoinedLevels ??= model.Video is { Layout: UNetLayout.StreamParallel } video ? video.JoinedLevels : 1;
-            copy.TrainJoinedLevels ??= model.Video?.TrainJoinedLevels ?? true;
+            copy.TrainJoinedLevels ??= model.Video is not { Layout: UNetLayout.StreamParallel } parallel || parallel.TrainJoinedLevels;
             copy.Lateral ??= model.Video?.Lateral ?? UNet.Lateral.Convolution;
             copy.Resampling ??= model.Video?.Resampling ?? UNet.Resampling.Pooling;
             copy.TemporalText ??= model.Video?.TemporalText ?? true;

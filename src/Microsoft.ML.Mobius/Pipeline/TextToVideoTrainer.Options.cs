@@ -103,7 +103,8 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// Whether the spatial layers of <see cref="JoinedLevels"/> are trained, too; the default is null: as in the pretrained video model, and true for an image model. Gradients cross them
-        /// anyway. It is copies of them that are trained, in the temporal half, as its head is one; the image model stays as it is. Of effect in StreamParallel alone.
+        /// anyway. It is copies of them that are trained, in the temporal half, as its head is one, at a quarter of
+        /// <see cref="LearningRate"/>; the image model stays as it is. Of effect in StreamParallel alone.
         /// </summary>
         public bool? TrainJoinedLevels { get; set; }
 

@@ -38,13 +38,13 @@ internal sealed class SerialUNet(UNetConfig config, SpatialStream spatial, Tempo
             {
                 var (below, skip) = (h, skips.Pop());
                 h = Layer(space, time, i, below, skip);
-                Pass(recomputation, below, skip);
+                Release(recomputation, below, skip);
             }
             if (space.HasUpsampler())
             {
                 var (below, size) = (h, skips.Peek().shape[2..]);
                 h = Computed(Between, h => space.Upsample(h, size), below);
-                Pass(recomputation, below);
+                Release(recomputation, below);
             }
         }
         var predicted = Axes.BatchToFrames(Spatial.Head(h), frames);

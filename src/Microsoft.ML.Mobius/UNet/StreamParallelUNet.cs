@@ -78,14 +78,14 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                 var (below, skip, belowOfU, skipOfU) = (s, skipsOfS.Pop(), u, skipsOfU.Pop());
                 var x = s = Space((s, e, c) => space.Layer(i, s, e, c), below, skip);
                 u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], Wide(x), frames, text), belowOfU);
-                Pass(recomputation, below, skip, belowOfU, skipOfU);
+                Release(recomputation, below, skip, belowOfU, skipOfU);
             }
             if (space.HasUpsampler())
             {
                 var (below, belowOfU, size) = (s, u, skipsOfS.Peek().shape[2..]);
                 s = Space((s, _, _) => space.Upsample(s, size), below);
                 u = Time(Between, u => time.Upsample(u, size), belowOfU);
-                Pass(recomputation, below, belowOfU);
+                Release(recomputation, below, belowOfU);
             }
         }
 
@@ -115,7 +115,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         {
             int i = joins++;
             var h = Time(Between, u => Temporal.Join(i, Wide(s), u), u);
-            Pass(recomputation, s, u);
+            Release(recomputation, s, u);
             return h;
         }
 
@@ -127,13 +127,13 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                 // SC takes much to compute and keeps little for the way back; the others the other way round.
                 var (below, skip) = (h, Join(skipsOfS.Pop(), skipsOfU.Pop()));
                 h = InOneStream(recomputation, Between, space, time, i, [below, skip], times, text, frames);
-                Pass(recomputation, below, skip);
+                Release(recomputation, below, skip);
             }
             if (space.HasUpsampler())
             {
                 var (below, size) = (h, skipsOfS.Peek().shape[2..]);
                 h = Time(Between, h => space.Upsample(h, size), below);
-                Pass(recomputation, below);
+                Release(recomputation, below);
             }
         }
         return Predicted(h, null);

@@ -69,8 +69,8 @@ internal sealed class TemporalStream : nn.Module
     public IReadOnlyList<SpatialBlock> Space() => [.. _space ?? []];
 
     /// <summary>
-    /// The share of the learning rate at which a parameter of that name moves: a quarter of it where it is of a copy, which has learnt already. (Of 1, 1/2 and 1/4 the best on drawn
-    /// clips and as good as 1/2 on others, by the report on quality.)
+    /// The share of the learning rate at which a parameter of that name moves: a quarter of it where it is of a copy, which has learnt already. (Of 1/2 and 1/4 the better on drawn
+    /// clips, and 1 % below 1/2 on others, by the report on quality.)
     /// </summary>
     public double RateOf(string name) => _space is not null && name.StartsWith("joined_blocks.", StringComparison.Ordinal) ? 0.25 : 1;
 

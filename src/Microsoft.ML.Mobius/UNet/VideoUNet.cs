@@ -212,7 +212,7 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <summary>
     /// Lets go of what no later layer takes, or it would be there till the end of the forward pass; where parts are computed once more, they take it again.
     /// </summary>
-    protected static void Pass(Recomputation? recomputation, params Tensor[] taken)
+    protected static void Release(Recomputation? recomputation, params Tensor[] taken)
     {
         if (recomputation is null)
             Array.ForEach(taken, tensor => tensor.Dispose());

@@ -11,11 +11,11 @@ internal sealed class LiveLora : IDisposable
     private readonly List<Tensor> _tensors = [];
 
     /// <summary>Copies the pairs to the device and the type of their layers, which must not be moved from now on.</summary>
-    /// <exception cref="NotSupportedException">A layer is a convolution over frames, into which a LoRA can only be merged.</exception>
+    /// <exception cref="NotSupportedException">A layer is a convolution over frames, or P of the temporal stream, which is computed in parts: a LoRA can only be merged into it.</exception>
     public LiveLora(LoraMatch match, double scale)
     {
-        if (match.Layers.FirstOrDefault(layer => layer.Layer is not (Linear or Conv2d)) is { Layer: not null } other)
-            throw new NotSupportedException($"The LoRA {match.File} changes {other.Name}, a convolution over frames: it can only be merged.");
+        if (match.Layers.FirstOrDefault(layer => layer.Layer is not (Linear or Conv2d) || layer.Name.Contains(".temp_projections.", StringComparison.Ordinal)) is { Layer: not null } other)
+            throw new NotSupportedException($"The LoRA {match.File} changes {other.Name}, which is a convolution over frames or computed in parts: it can only be merged.");
 
         var pairs = new Dictionary<string, (Tensor, Tensor)>();
         foreach (var (name, layer, pair) in match.Layers)

@@ -48,6 +48,7 @@ bench() {
 # Root may not start mpirun unless it says so.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 [[ ${1:-} != scaling ]] || need_mpirun
+[[ ${1:-} != quality ]] || need_ffmpeg
 
 if [[ ${1:-} == publish ]]; then
     publish "${2:-out/bench}"

@@ -10,9 +10,9 @@ public sealed class MemoryEstimate
 
     /// <summary>
     /// What a value that comes and goes with the step takes of the CPU's memory, more than 1 because glibc's allocator holds memory unused between blocks that come and blocks that
-    /// go; weights and moments come once and take 1. Measured in all layouts, at two sizes of model, 4 to 32 frames and batches of 1 to 4.
+    /// go; weights and moments come once and take 1. Measured in all layouts, at two sizes of model.
     /// </summary>
-    private const double OfKeptOnCpu = 1.18;
+    private const double OfKeptOnCpu = 1.09;
 
     /// <summary>
     /// The same for what is recomputed part by part: each part is computed a first time unrecorded, whose temporaries are not counted, and its blocks do not fit the holes

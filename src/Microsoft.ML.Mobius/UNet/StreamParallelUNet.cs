@@ -36,89 +36,24 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
         var precision = Spatial.InLayer().weight!.dtype;
         var (e, c) = (times.to(precision), text.to(precision));
         var (skipsOfS, skipsOfU) = (new Stack<Tensor>(), new Stack<Tensor>());
-
-        Tensor Space(Func<Tensor, Tensor, Tensor, Tensor> layer, params Tensor[] s) => InChunks(layer, s, e, c);
-        Tensor Wide(Tensor s) => s.to(times.dtype);
-        Tensor Time(int depth, Func<Tensor, Tensor> layer, Tensor u) => Part(recomputation, depth, () =>
-        {
-            using var passing = NewDisposeScope();
-            return layer(u).MoveToOuterDisposeScope();
-        });
-
-        var s = Space((z, _, _) => Spatial.ConvIn(z), Axes.FramesToBatch(z).to(precision));
-        var u = Time(0, h0 => Temporal.In(Wide(h0), frames), s);
-        skipsOfS.Push(s);
-        skipsOfU.Push(u);
         (SpatialBlock Space, TemporalBlock Time)[] down = [.. Spatial.Down().Zip(Temporal.Down())], up = [.. Spatial.Up().Zip(Temporal.Up())];
         int apart = up.Length - Config.JoinedLevels, inner = Math.Min(apart, up.Length - 1), outer = up.Length - inner;
 
-        void Descend(int level)
+        // Nothing in s depends on u. Where all of u is kept for the way back s goes ahead, or what its layers need for themselves would leave holes in memory between what u keeps.
+        var ahead = new Queue<Tensor>();
+        bool alone = recomputation is null && is_grad_enabled();
+        if (alone)
         {
-            if (level > 0)
-            {
-                var (above, beside) = down[level - 1];
-                skipsOfS.Push(s = Space((s, _, _) => above.Downsample(s), s));
-                skipsOfU.Push(u = Time(Between, beside.Downsample, u));
-            }
-            var (space, time) = down[level];
-            foreach (int i in Enumerable.Range(0, space.LayerCount()))
-            {
-                var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s);
-                u = Time(space.Depth, u => time.Layer(i, [u], Wide(x), frames, text), u);
-                skipsOfS.Push(s);
-                skipsOfU.Push(u);
-            }
+            Walk();
+            alone = false;
+            skipsOfS.Clear();
+            skipsOfU.Clear();
         }
-
-        void Ascend(int level)
-        {
-            var (space, time) = up[level];
-            foreach (int i in Enumerable.Range(0, space.LayerCount()))
-            {
-                var (below, skip, belowOfU, skipOfU) = (s, skipsOfS.Pop(), u, skipsOfU.Pop());
-                var x = s = Space((s, e, c) => space.Layer(i, s, e, c), below, skip);
-                u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], Wide(x), frames, text), belowOfU);
-                Release(recomputation, below, skip, belowOfU, skipOfU);
-            }
-            if (space.HasUpsampler())
-            {
-                var (below, belowOfU, size) = (s, u, skipsOfS.Peek().shape[2..]);
-                s = Space((s, _, _) => space.Upsample(s, size), below);
-                u = Time(Between, u => time.Upsample(u, size), belowOfU);
-                Release(recomputation, below, belowOfU);
-            }
-        }
-
-        void Each(int from, int to, Action<int> at)
-        {
-            for (int level = from; level < to; level++)
-                at(level);
-        }
-
-        Each(0, outer, Descend);
-        if (cache?.Next() is { } kept)
-            (s, u) = kept;
-        else
-        {
-            Each(outer, down.Length, Descend);
-            var middle = s = Space(Spatial.Mid().Middle, s);
-            u = Time(Spatial.Mid().Depth, u => Temporal.Mid().Middle(u, Wide(middle), frames, text), u);
-            Each(0, inner, Ascend);
-            cache?.Keep(s, u);
-        }
-        Each(inner, apart, Ascend);
+        var (s, u) = Walk();
         if (!Config.JoinsStreams)
             return Predicted(Wide(s), u);
 
         int joins = 0;
-        Tensor Join(Tensor s, Tensor u)
-        {
-            int i = joins++;
-            var h = Time(Between, u => Temporal.Join(i, Wide(s), u), u);
-            Release(recomputation, s, u);
-            return h;
-        }
-
         var h = Join(s, u);
         foreach (var (space, time) in Config.TrainsSpace ? Temporal.Space().Zip(Temporal.Up().Skip(apart)) : up[apart..])
         {
@@ -137,6 +72,103 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             }
         }
         return Predicted(h, null);
+
+        // Both streams, to where they are joined; or s alone, and then u beside what s was.
+        (Tensor S, Tensor U) Walk()
+        {
+            var s = Space((z, _, _) => Spatial.ConvIn(z), Axes.FramesToBatch(z).to(precision));
+            var u = Time(0, h0 => Temporal.In(Wide(h0), frames), s);
+            skipsOfS.Push(s);
+            skipsOfU.Push(u);
+            Each(0, outer, Descend);
+            if (cache?.Next() is { } kept)
+                (s, u) = kept;
+            else
+            {
+                Each(outer, down.Length, Descend);
+                var middle = s = Space(Spatial.Mid().Middle, s);
+                u = Time(Spatial.Mid().Depth, u => Temporal.Mid().Middle(u, Wide(middle), frames, text), u);
+                Each(0, inner, Ascend);
+                cache?.Keep(s, u);
+            }
+            Each(inner, apart, Ascend);
+            return (s, u);
+
+            void Descend(int level)
+            {
+                if (level > 0)
+                {
+                    var (above, beside) = down[level - 1];
+                    skipsOfS.Push(s = Space((s, _, _) => above.Downsample(s), s));
+                    skipsOfU.Push(u = Time(Between, beside.Downsample, u));
+                }
+                var (space, time) = down[level];
+                foreach (int i in Enumerable.Range(0, space.LayerCount()))
+                {
+                    var x = s = Space((s, e, c) => space.Layer(i, s, e, c), s);
+                    u = Time(space.Depth, u => time.Layer(i, [u], Wide(x), frames, text), u);
+                    skipsOfS.Push(s);
+                    skipsOfU.Push(u);
+                }
+            }
+
+            void Ascend(int level)
+            {
+                var (space, time) = up[level];
+                foreach (int i in Enumerable.Range(0, space.LayerCount()))
+                {
+                    var (below, skip, belowOfU, skipOfU) = (s, skipsOfS.Pop(), u, skipsOfU.Pop());
+                    var x = s = Space((s, e, c) => space.Layer(i, s, e, c), below, skip);
+                    u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], Wide(x), frames, text), belowOfU);
+                    ReleaseBoth(below, skip, belowOfU, skipOfU);
+                }
+                if (space.HasUpsampler())
+                {
+                    var (below, belowOfU, size) = (s, u, skipsOfS.Peek().shape[2..]);
+                    s = Space((s, _, _) => space.Upsample(s, size), below);
+                    u = Time(Between, u => time.Upsample(u, size), belowOfU);
+                    ReleaseBoth(below, belowOfU);
+                }
+            }
+
+            void Each(int from, int to, Action<int> at)
+            {
+                for (int level = from; level < to; level++)
+                    at(level);
+            }
+        }
+
+        Tensor Space(Func<Tensor, Tensor, Tensor, Tensor> layer, params Tensor[] s)
+        {
+            if (!alone && ahead.TryDequeue(out var computed))
+                return computed;
+            var result = InChunks(layer, s, e, c);
+            if (alone)
+                ahead.Enqueue(result);
+            return result;
+        }
+
+        Tensor Wide(Tensor s) => s.to(times.dtype);
+
+        Tensor Time(int depth, Func<Tensor, Tensor> layer, Tensor u) => alone ? u : Part(recomputation, depth, () =>
+        {
+            using var passing = NewDisposeScope();
+            return layer(u).MoveToOuterDisposeScope();
+        });
+
+        void ReleaseBoth(params Tensor[] taken)
+        {
+            if (!alone)
+                Release(recomputation, taken);
+        }
+
+        Tensor Join(Tensor s, Tensor u)
+        {
+            int i = joins++;
+            var h = Time(Between, u => Temporal.Join(i, Wide(s), u), u);
+            Release(recomputation, s, u);
+            return h;
+        }
 
         Tensor Predicted(Tensor s, Tensor? u)
         {

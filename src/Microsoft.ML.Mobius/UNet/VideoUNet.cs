@@ -167,13 +167,13 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss, Func<bool>? passed = null)
     {
         using var scope = NewDisposeScope();
-        if (FramesAreImages || (!RecomputeActivations && passed is null))
-        {
-            loss(call(z, t, text)).backward();
+        var recomputation = FramesAreImages || (!RecomputeActivations && passed is null) ? null : new Recomputation();
+        var computed = loss(recomputation is null ? call(z, t, text) : Forward(z, t, text, recomputation));
+        if (!RecomputeActivations && z.device_type == DeviceType.CPU)
+            ProcessMemory.ReturnUnused();                                                 // holes between all that is kept, while gradients are yet to come
+        computed.backward();
+        if (recomputation is null)
             return;
-        }
-        var recomputation = new Recomputation();
-        loss(Forward(z, t, text, recomputation)).backward();
         if (passed?.Invoke() != false)
             recomputation.Backward(passed);
     }

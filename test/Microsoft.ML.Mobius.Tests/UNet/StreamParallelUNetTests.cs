@@ -268,6 +268,38 @@ public sealed class StreamParallelUNetTests
     }
 
     [TestMethod]
+    [DataRow(0)]
+    [DataRow(1)]
+    [DataRow(2)]
+    public void Forward_Recorded_ComputesSpatialLayersFirstAndOnceAndTheSame(int joined)
+    {
+        using var scope = NewDisposeScope();
+        using var unet = Trained(Tiny.UNet with { LayersPerBlock = 2, JoinedLevels = joined });
+        var (z, t, text) = (randn([1, 4, 3, 9, 7]), tensor([400L]), randn([1, 5, 16]));
+        Tensor unrecorded;
+        using (no_grad())
+            unrecorded = unet.call(z, t, text);
+        var order = new List<string>();
+        foreach (var module in unet.modules())
+            switch (module)
+            {
+                case ResnetBlock space:
+                    space.register_forward_hook((_, _, _, y) => { order.Add("s"); return y; });
+                    break;
+                case TemporalConvolution time:
+                    time.register_forward_hook((_, _, _, y) => { order.Add("u"); return y; });
+                    break;
+            }
+
+        var recorded = unet.call(z, t, text);
+
+        Assert.IsTrue(recorded.requires_grad && recorded.equal(unrecorded).all().item<bool>());
+        int layers = unet.Spatial.modules().Count(module => module is ResnetBlock), apart = layers - 3 * joined;      // three layers a level on the way up
+        Assert.AreEqual(layers, order.Count(name => name == "s"));
+        Assert.AreEqual(apart, order.IndexOf("u"), "They are not computed first.");
+    }
+
+    [TestMethod]
     [DataRow(0, 1)]
     [DataRow(1, 2)]
     [DataRow(int.MaxValue, 2)]

@@ -87,6 +87,19 @@ public sealed class LoraStackTests
     }
 
     [TestMethod]
+    public void Projection_ComputedInParts_IsMergedOnly()
+    {
+        const string name = "up_blocks.0.temp_projections.1";
+        using var layer = nn.Conv2d(6, 5, 1);
+        using var before = layer.weight!.clone();
+        var match = Match(layer, randn([2, 6, 1, 1]), randn([5, 2, 1, 1]), 2, name);
+        using var stack = new LoraStack();
+        StringAssert.Contains(Assert.ThrowsExactly<NotSupportedException>(() => stack.Apply(match, 1, live: true)).Message, name);
+        stack.Apply(match, 1);
+        Assert.IsGreaterThan(0.1, Close.Apart(layer.weight!, before));
+    }
+
+    [TestMethod]
     public void Convolution_OverFrames_IsMergedOnly()
     {
         using var layer = nn.Conv3d(6, 5, (3, 1, 1), padding: (1, 0, 0));
@@ -112,7 +125,7 @@ public sealed class LoraStackTests
         Assert.IsTrue(down.IsInvalid && up.IsInvalid);
     }
 
-    private static LoraMatch Match(nn.Module layer, Tensor down, Tensor up, float alpha) => LoraMatch.Of(
-        LoraFile.Of("x", new Dictionary<string, Tensor> { ["unet.layer.lora_A.weight"] = down, ["unet.layer.lora_B.weight"] = up, ["unet.layer.alpha"] = tensor(alpha) }),
-        ("unet", [("layer", layer)]));
+    private static LoraMatch Match(nn.Module layer, Tensor down, Tensor up, float alpha, string name = "layer") => LoraMatch.Of(
+        LoraFile.Of("x", new Dictionary<string, Tensor> { [$"unet.{name}.lora_A.weight"] = down, [$"unet.{name}.lora_B.weight"] = up, [$"unet.{name}.alpha"] = tensor(alpha) }),
+        ("unet", [(name, layer)]));
 }

@@ -1,0 +1,30 @@
+using Microsoft.ML.Mobius.Torch;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Tests.Torch;
+
+[TestClass]
+public sealed class ProcessMemoryTests
+{
+    [TestMethod]
+    [OSCondition(OperatingSystems.Linux)]
+    public void ReturnUnused_HolesBetweenTensors_AreNoLongerResident()
+    {
+        const int count = 1024, values = 16 << 10;                                        // 64 KiB each: too few for the allocator to ask the system for each of them
+        Tensor[] tensors = [.. Enumerable.Range(0, count).Select(_ => zeros(values))];
+        try
+        {
+            foreach (var tensor in tensors.Where((_, i) => i % 8 != 0))
+                tensor.Dispose();
+            long before = Memory.Resident();
+            ProcessMemory.ReturnUnused();
+            Assert.IsGreaterThan(count * values * sizeof(float) / 2, before - Memory.Resident());
+            Assert.IsTrue(tensors.Where((_, i) => i % 8 == 0).All(tensor => tensor.count_nonzero().item<long>() == 0), "What was in use is lost.");
+        }
+        finally
+        {
+            foreach (var tensor in tensors)
+                tensor.Dispose();
+        }
+    }
+}

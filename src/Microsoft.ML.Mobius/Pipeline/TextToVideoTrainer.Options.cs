@@ -566,6 +566,7 @@ public sealed partial class TextToVideoTrainer
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
             EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder,
             RecomputeActivations = footprint is { Recomputes: true }, KeptDepth = footprint?.KeptDepth ?? int.MaxValue,
+            ReturnUnusedMemory = footprint is { KeepsMuch: true },
             UpdateInBackward = footprint is { UpdatesInBackward: true },
             SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0, SpatialPrecision = SpatialPrecision,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings

@@ -29,9 +29,6 @@ namespace Microsoft.ML.Mobius;
 /// <seealso cref="TextToVideoCatalog.TextToVideo(TransformsCatalog, Options)"/>
 public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransformer>
 {
-    /// <summary>Bytes of activations from which on they are recomputed, unless the options say otherwise.</summary>
-    private const long WorthRecomputing = 512 << 20;
-
     /// <summary>Of the least memory that recomputing takes, how much it may take so as to compute less.</summary>
     private const double KeptShare = 1.05;
 
@@ -187,7 +184,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 
     private MemoryEstimate Estimate(ModelArchitecture model, TrainingFootprint unet)
     {
-        var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null);
+        var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null, unet.KeepsMuch);
         long earlier = _options.GradientAccumulationSteps > 1 || !ProcessGroup.IsStartedAlone ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
             unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0, _options.Optimizer, unet.Gradients, unet.Narrow);
@@ -214,7 +211,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var kept = With(recompute: false);
         if (_options.MemoryBudget is { } budget)
             return Fits(Estimate(model, kept), budget) ? kept : With(recompute: true);
-        if (model.UNet.Layout != UNetLayout.StreamParallel || kept.Activations * sizeof(float) <= WorthRecomputing)
+        if (model.UNet.Layout != UNetLayout.StreamParallel || !kept.KeepsMuch)
             return kept;
         var least = With(recompute: true);
         double limit = Estimate(model, least).PeakBytes * KeptShare;

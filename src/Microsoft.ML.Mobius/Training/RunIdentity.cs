@@ -33,7 +33,7 @@ internal static class RunIdentity
         string[] free =
         [
             nameof(TrainingSettings.Checkpoints), nameof(TrainingSettings.EvaluateEvery), nameof(TrainingSettings.EarlyStopping),
-            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder), nameof(TrainingSettings.KeptDepth),
+            nameof(TrainingSettings.NonFiniteStep), nameof(TrainingSettings.TensorBoardFolder), nameof(TrainingSettings.KeptDepth), nameof(TrainingSettings.ReturnUnusedMemory),
         ];
         Add("", settings, settings.LearningRateSchedule == LearningRateSchedule.Constant ? [.. free, nameof(TrainingSettings.Steps)] : free);
         if (Tf32.Rounds(model.Device.type))

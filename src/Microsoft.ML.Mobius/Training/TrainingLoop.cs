@@ -89,7 +89,7 @@ internal sealed class TrainingLoop
         try
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk) = (settings.RecomputeActivations, settings.SpatialFrameChunk);
-            model.UNet.KeptDepth = settings.KeptDepth;
+            (model.UNet.KeptDepth, model.UNet.ReturnUnusedMemory) = (settings.KeptDepth, settings.ReturnUnusedMemory);
             HoldSpatialStream(settings.SpatialPrecision switch
             {
                 SpatialPrecision.BFloat16 => ScalarType.BFloat16,
@@ -107,7 +107,7 @@ internal sealed class TrainingLoop
         finally
         {
             (model.UNet.RecomputeActivations, model.UNet.SpatialFrameChunk, model.UNet.FramesAreImages) = (false, 0, false);
-            model.UNet.KeptDepth = int.MaxValue;
+            (model.UNet.KeptDepth, model.UNet.ReturnUnusedMemory) = (int.MaxValue, false);
             HoldSpatialStream(ScalarType.Float32);
             Require(model.UNet.Temporal, gradients: true);
         }

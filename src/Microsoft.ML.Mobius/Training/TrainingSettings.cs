@@ -36,6 +36,9 @@ internal sealed record TrainingSettings
     /// <summary>Level from which on activations are kept nevertheless.</summary>
     public int KeptDepth { get; init; } = int.MaxValue;
 
+    /// <summary>Whether the CPU's memory that the forward pass took and needs no more is given back before gradients come.</summary>
+    public bool ReturnUnusedMemory { get; init; }
+
     /// <summary>Whether weights are moved while the gradient goes back; with Adafactor and one batch per step alone.</summary>
     public bool UpdateInBackward { get; init; }
     public int SpatialFrameChunk { get; init; }

@@ -24,6 +24,9 @@ internal sealed class TrainingFootprint
     /// <summary>Of a LoRA on SA the inputs of q, k and v, which frozen layers do not save; what is between its matrices is thin.</summary>
     private const int SavedByLora = 2;
 
+    /// <summary>Bytes of activations from which on fewer of them at once are worth processor time.</summary>
+    private const long WorthSaving = 512 << 20;
+
     /// <summary>Gradients on their way through a feed-forward and around it.</summary>
     private const int PassingThroughTransformer = 20, PassingThroughConvolutions = 4;
 
@@ -94,6 +97,9 @@ internal sealed class TrainingFootprint
 
     /// <summary>The level from which on parts are kept nevertheless, as <see cref="VideoUNet.KeptDepth"/>.</summary>
     public int KeptDepth { get; init; } = int.MaxValue;
+
+    /// <summary>Whether activations, all kept, take more than 512 MiB.</summary>
+    public bool KeepsMuch => !Recomputes && Activations * sizeof(float) > WorthSaving;
 
     /// <summary>Whether weights are moved, and their gradients forgotten, as soon as these are there.</summary>
     public bool UpdatesInBackward { get; init; }

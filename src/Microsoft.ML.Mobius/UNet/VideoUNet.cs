@@ -41,6 +41,9 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// </summary>
     public int KeptDepth = int.MaxValue;
 
+    /// <summary>Whether <see cref="Backward"/> gives the holes that the forward pass left between what is kept back to the system, before gradients come.</summary>
+    public bool ReturnUnusedMemory;
+
     /// <summary>Frames that a layer of the spatial stream computes at a time in StreamParallel; 0 for all.</summary>
     public int SpatialFrameChunk;
 
@@ -169,8 +172,8 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
         using var scope = NewDisposeScope();
         var recomputation = FramesAreImages || (!RecomputeActivations && passed is null) ? null : new Recomputation();
         var computed = loss(recomputation is null ? call(z, t, text) : Forward(z, t, text, recomputation));
-        if (!RecomputeActivations && z.device_type == DeviceType.CPU)
-            ProcessMemory.ReturnUnused();                                                 // holes between all that is kept, while gradients are yet to come
+        if (ReturnUnusedMemory && z.device_type == DeviceType.CPU)
+            ProcessMemory.ReturnUnused();
         computed.backward();
         if (recomputation is null)
             return;

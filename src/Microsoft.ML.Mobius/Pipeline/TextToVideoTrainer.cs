@@ -30,7 +30,7 @@ namespace Microsoft.ML.Mobius;
 public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransformer>
 {
     /// <summary>Of the least memory that recomputing takes, how much it may take so as to compute less.</summary>
-    private const double KeptShare = 1.05;
+    private const double KeptShare = 1.2;
 
     private readonly IHost _host;
     private readonly Options _options;

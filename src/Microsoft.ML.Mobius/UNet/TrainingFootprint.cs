@@ -133,13 +133,12 @@ internal sealed class TrainingFootprint
         double peak = 0;
         if (Recomputes || UpdatesInBackward)
         {
-            long left = Parts().Sum(Left);
+            long left = Parts().Sum(Left);                                  // in use or not: blocks that later parts let go are too small for what earlier ones take
             foreach (var part in Parts().Reverse())
             {
                 bool keeps = Keeps(part);
                 double own = keeps ? ofKept * part.Passing : ofRecomputed * (part.Saved + part.Held + part.Passing);
                 peak = Math.Max(peak, ofKept * left + own + gradients + (UpdatesInBackward ? part.Trained : 0));
-                left -= part.Trained > 0 ? Left(part) : 0;                  // the spatial stream's stay for the whole step
                 gradients += UpdatesInBackward ? 0 : part.Trained;
             }
             return (long)Math.Max(peak, gradients);

@@ -110,6 +110,7 @@ public sealed class MemoryEstimateTests
     [DataRow("stream-parallel")]
     [DataRow("stream-parallel-default")]
     [DataRow("stream-parallel-default-without-recomputation")]
+    [DataRow("stream-parallel-default-without-narrow-stream")]
     public void Peak_OfTheSmallArm_IsWithinATenthOfTheMeasured(string arm)
     {
         if (!OperatingSystem.IsLinux())

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Microsoft.ML.Mobius.Files;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.UNet;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -98,7 +99,9 @@ internal static class ReferenceBench
             foreach (var parameter in trained)
                 parameter.grad = null;
             var predicted = unet.call(0.7 * z + 0.7 * noise, full([one.Batch], 500, int64), text);
-            if (one.Kind != Kind.Denoising)
+            if (one.Kind == Kind.Denoising)
+                ProcessMemory.ReturnUnusedIfGrown();                                      // as generating does between steps
+            else
                 (predicted - noise).square().mean().backward();
             optimizer?.step();
             clock.Tick();

@@ -184,7 +184,10 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
                 : ((StreamParallelUNet)model.UNet).Forward(part, times, text[rows], cache);
         }
 
-        if (z.shape[0] == 1 || (model.Device.type != DeviceType.CPU && !settings.GuidanceInTurn))
+        bool onCpu = model.Device.type == DeviceType.CPU;
+        if (onCpu)
+            ProcessMemory.ReturnUnusedIfGrown();
+        if (z.shape[0] == 1 || (!onCpu && !settings.GuidanceInTurn))
             return Rows(.., caches[0]);
         return SideBySide.Joined(() => Rows(..1, caches[0]), () => Rows(1.., caches[1]), settings.GuidanceInTurn);
     }

@@ -8,16 +8,22 @@ public sealed class ProcessMemoryTests
 {
     [TestMethod]
     [OSCondition(OperatingSystems.Linux)]
-    public void ReturnUnused_HolesBetweenTensors_AreNoLongerResident()
+    [DataRow(false)]
+    [DataRow(true)]
+    public void ReturnUnused_HolesBetweenTensors_AreNoLongerResident(bool ifGrown)
     {
-        const int count = 1024, values = 16 << 10;                                        // 64 KiB each: too few for the allocator to ask the system for each of them
+        ProcessMemory.ReturnUnusedIfGrown();
+        const int count = 2048, values = 16 << 10;                                        // 64 KiB each: too few for the allocator to ask the system for each of them
         Tensor[] tensors = [.. Enumerable.Range(0, count).Select(_ => zeros(values))];
         try
         {
             foreach (var tensor in tensors.Where((_, i) => i % 8 != 0))
                 tensor.Dispose();
             long before = Memory.Resident();
-            ProcessMemory.ReturnUnused();
+            if (ifGrown)
+                ProcessMemory.ReturnUnusedIfGrown();
+            else
+                ProcessMemory.ReturnUnused();
             Assert.IsGreaterThan(count * values * sizeof(float) / 2, before - Memory.Resident());
             Assert.IsTrue(tensors.Where((_, i) => i % 8 == 0).All(tensor => tensor.count_nonzero().item<long>() == 0), "What was in use is lost.");
         }

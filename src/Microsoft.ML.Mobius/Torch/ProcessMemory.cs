@@ -26,13 +26,13 @@ internal static partial class ProcessMemory
     }
 
     /// <summary>
-    /// The same if resident memory has grown by more than 64 MiB since the last time. For work that takes the same blocks again and again: to glibc's allocator up to 2.37 a hole of
+    /// The same if resident memory has grown by more than 256 MiB since the last time. For work that takes the same blocks again and again: to glibc's allocator up to 2.37 a hole of
     /// the very size that is asked for, aligned, is too small, so that holes become more from one time to the next.
     /// </summary>
     public static void ReturnUnusedIfGrown()
     {
         long resident = Environment.WorkingSet;
-        if (resident > s_before + (64 << 20))
+        if (resident > s_before + (256 << 20))
         {
             ReturnUnused();
             resident = Environment.WorkingSet;

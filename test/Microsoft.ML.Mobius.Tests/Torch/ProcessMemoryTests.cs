@@ -13,7 +13,7 @@ public sealed class ProcessMemoryTests
     public void ReturnUnused_HolesBetweenTensors_AreNoLongerResident(bool ifGrown)
     {
         ProcessMemory.ReturnUnusedIfGrown();
-        const int count = 2048, values = 16 << 10;                                        // 64 KiB each: too few for the allocator to ask the system for each of them
+        const int count = 8192, values = 16 << 10;                                        // 64 KiB each: too few for the allocator to ask the system for each of them
         Tensor[] tensors = [.. Enumerable.Range(0, count).Select(_ => zeros(values))];
         try
         {

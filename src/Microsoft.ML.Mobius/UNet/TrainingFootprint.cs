@@ -133,12 +133,13 @@ internal sealed class TrainingFootprint
         double peak = 0;
         if (Recomputes || UpdatesInBackward)
         {
-            long left = Parts().Sum(Left);                                  // in use or not: blocks that later parts let go are too small for what earlier ones take
+            long left = Parts().Sum(Left);
             foreach (var part in Parts().Reverse())
             {
                 bool keeps = Keeps(part);
                 double own = keeps ? ofKept * part.Passing : ofRecomputed * (part.Saved + part.Held + part.Passing);
                 peak = Math.Max(peak, ofKept * left + own + gradients + (UpdatesInBackward ? part.Trained : 0));
+                left -= keeps && part.Depth < int.MaxValue && part.Trained > 0 ? Left(part) : 0;     // single results let go leave holes too small for what is recomputed
                 gradients += UpdatesInBackward ? 0 : part.Trained;
             }
             return (long)Math.Max(peak, gradients);

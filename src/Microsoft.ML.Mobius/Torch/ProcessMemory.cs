@@ -6,7 +6,8 @@ namespace Microsoft.ML.Mobius.Torch;
 /// <summary>Resident memory of this process; libtorch's tensors are in it, where the garbage collector does not see them.</summary>
 internal static partial class ProcessMemory
 {
-    private static long s_before;
+    /// <summary>Least resident memory since <see cref="ReturnUnusedIfGrown"/> last returned any.</summary>
+    private static long s_least;
 
     /// <summary>The most this process has had resident, in bytes.</summary>
     public static long Peak()
@@ -26,20 +27,20 @@ internal static partial class ProcessMemory
     }
 
     /// <summary>
-    /// The same if resident memory has grown by more than 256 MiB since the last time. For work that takes the same blocks again and again: to glibc's allocator up to 2.37 a hole of
-    /// the very size that is asked for, aligned, is too small, so that holes become more from one time to the next.
+    /// The same if resident memory has grown by more than 256 MiB since the last time. For work that takes the same blocks again and again: to glibc's allocator, as Debian 12
+    /// has it (2.36), a hole of the very size that is asked for, aligned, is too small, so that holes become more from one time to the next.
     /// </summary>
     public static void ReturnUnusedIfGrown()
     {
         long resident = Environment.WorkingSet;
-        if (resident > s_before + (256 << 20))
+        if (resident > s_least + (256 << 20))
         {
             ReturnUnused();
             resident = Environment.WorkingSet;
         }
         else
-            resident = Math.Min(resident, s_before);
-        s_before = resident;
+            resident = Math.Min(resident, s_least);
+        s_least = resident;
     }
 
     [LibraryImport("libc.so.6", EntryPoint = "malloc_trim")]

@@ -62,13 +62,13 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                 // SC takes much to compute and keeps little for the way back; the others the other way round.
                 var (below, skip) = (h, Join(skipsOfS.Pop(), skipsOfU.Pop()));
                 h = InOneStream(recomputation, Between, space, time, i, [below, skip], times, text, frames);
-                Release(recomputation, below, skip);
+                Release(below, skip);
             }
             if (space.HasUpsampler())
             {
                 var (below, size) = (h, skipsOfS.Peek().shape[2..]);
                 h = Time(Between, h => space.Upsample(h, size), below);
-                Release(recomputation, below);
+                Release(below);
             }
         }
         return Predicted(h, null);
@@ -120,14 +120,14 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                     var (below, skip, belowOfU, skipOfU) = (s, skipsOfS.Pop(), u, skipsOfU.Pop());
                     var x = s = Space((s, e, c) => space.Layer(i, s, e, c), below, skip);
                     u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], Wide(x), frames, text), belowOfU);
-                    ReleaseBoth(below, skip, belowOfU, skipOfU);
+                    Release(below, skip, belowOfU, skipOfU);
                 }
                 if (space.HasUpsampler())
                 {
                     var (below, belowOfU, size) = (s, u, skipsOfS.Peek().shape[2..]);
                     s = Space((s, _, _) => space.Upsample(s, size), below);
                     u = Time(Between, u => time.Upsample(u, size), belowOfU);
-                    ReleaseBoth(below, belowOfU);
+                    Release(below, belowOfU);
                 }
             }
 
@@ -156,17 +156,17 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
             return layer(u).MoveToOuterDisposeScope();
         });
 
-        void ReleaseBoth(params Tensor[] taken)
+        void Release(params Tensor[] taken)
         {
-            if (!alone)
-                Release(recomputation, taken);
+            if (!alone)                                                                   // or u would find nothing of what s was
+                VideoUNet.Release(recomputation, taken);
         }
 
         Tensor Join(Tensor s, Tensor u)
         {
             int i = joins++;
             var h = Time(Between, u => Temporal.Join(i, Wide(s), u), u);
-            Release(recomputation, s, u);
+            Release(s, u);
             return h;
         }
 

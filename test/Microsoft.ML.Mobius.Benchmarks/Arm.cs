@@ -27,6 +27,7 @@ internal sealed record Arm(string Name, string Description, Action<TextToVideoTr
         Plain("stream-parallel", UNetLayout.StreamParallel, "the paper's own: full width, nothing added, laterals and resampling without parameters"),
         new(Default, "the trainer's defaults", _ => { }),
         new("stream-parallel-adafactor", "the trainer's defaults, but for Adafactor", options => options.Optimizer = OptimizerKind.Adafactor),
+        new("stream-parallel-recomputed", "the trainer's defaults, but for every trained layer recomputed", options => options.RecomputeActivations = true),
         Without("recomputation", options => options.RecomputeActivations = false),
         Without("joined-level", options => options.JoinedLevels = 0),
         Without("pooling", options => options.Resampling = Resampling.Convolution),

@@ -38,7 +38,8 @@ internal sealed class FeedForward : nn.Module<Tensor, Tensor>
         {
             using var scope = NewDisposeScope();
             var halves = _projection.call(x).chunk(2, -1);
-            return (halves[0] * nn.functional.gelu(halves[1])).MoveToOuterDisposeScope();
+            var gate = nn.functional.gelu(halves[1]);
+            return (is_grad_enabled() ? halves[0] * gate : gate.mul_(halves[0])).MoveToOuterDisposeScope();
         }
     }
 }

@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -40,10 +41,13 @@ internal sealed class ResnetBlock : nn.Module<Tensor, Tensor?, Tensor>
     public override Tensor forward(Tensor x, Tensor? time)
     {
         using var scope = NewDisposeScope();
-        var h = _conv1.call(nn.functional.silu(_norm1.call(x)));
-        if (_timeProjection is not null)
-            h = h + _timeProjection.call(nn.functional.silu(time!))[.., .., TensorIndex.None, TensorIndex.None];
-        h = _conv2.call(nn.functional.silu(_norm2.call(h)));
+        var first = Passing.Through(() =>
+        {
+            var h = _conv1.call(nn.functional.silu(_norm1.call(x)));
+            return _timeProjection is null ? h : h + _timeProjection.call(nn.functional.silu(time!))[.., .., TensorIndex.None, TensorIndex.None];
+        });
+        var h = Passing.Through(() => _conv2.call(nn.functional.silu(_norm2.call(first))));
+        first.Dispose();
         return ((_shortcut?.call(x) ?? x) + h).MoveToOuterDisposeScope();
     }
 

@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -40,7 +41,7 @@ internal sealed class SpatialTransformer : nn.Module<Tensor, Tensor, Tensor>
         Tensor Tokens(Tensor image) => image.flatten(2).transpose(1, 2);                 // [B·F, h·w, C]
         Tensor Image(Tensor tokens) => tokens.transpose(1, 2).reshape(x.shape);
 
-        var tokens = _linear ? _projectIn.call(Tokens(_norm.call(x))) : Tokens(_projectIn.call(_norm.call(x)));
+        var tokens = Passing.Through(() => _linear ? _projectIn.call(Tokens(_norm.call(x))) : Tokens(_projectIn.call(_norm.call(x))));
         foreach (var block in _blocks)
             tokens = block.call(tokens, text);
         return (x + (_linear ? Image(_projectOut.call(tokens)) : _projectOut.call(Image(tokens)))).MoveToOuterDisposeScope();

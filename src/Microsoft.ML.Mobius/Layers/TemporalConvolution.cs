@@ -93,11 +93,12 @@ internal sealed class TemporalConvolution : nn.Module<Tensor, long, Tensor>
 
         public override Tensor forward(Tensor x, bool framesLoop)
         {
+            using var scope = NewDisposeScope();
             var h = nn.functional.silu(_layers.Norm.call(x));
             if (training && _dropout > 0)
                 h = nn.functional.dropout(h, _dropout, training: true);
             return nn.functional.conv2d(framesLoop ? FrameCircle.Closed(h, 2) : h, _layers.Convolution.weight!.squeeze(-1), _layers.Convolution.bias,
-                padding: [framesLoop ? 0 : 1, 0]);
+                padding: [framesLoop ? 0 : 1, 0]).MoveToOuterDisposeScope();
         }
     }
 }

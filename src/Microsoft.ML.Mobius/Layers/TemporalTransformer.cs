@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -55,8 +56,7 @@ internal sealed class TemporalTransformer : nn.Module<Tensor, long, Tensor?, Ten
     public override Tensor forward(Tensor x, long frames, Tensor? text = null)
     {
         using var scope = NewDisposeScope();
-        var video = Axes.BatchToFrames(x, frames);
-        var tokens = _projectIn.call(Axes.PositionsToBatch(_norm.call(video)));          // [B·h·w, F, C]
+        var tokens = Passing.Through(() => _projectIn.call(Axes.PositionsToBatch(_norm.call(Axes.BatchToFrames(x, frames)))));    // [B·h·w, F, C]
         if (_positions)
             tokens = tokens + TimestepEmbedding.Sinusoids(FramesLoop ? FrameCircle.Places(frames, x.device) : arange(frames, device: x.device), (int)tokens.shape[2]).to(tokens.dtype);
         foreach (var block in _blocks)

@@ -1,3 +1,4 @@
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -8,6 +9,9 @@ namespace Microsoft.ML.Mobius.Layers;
 /// <summary>x + attn1, x + attn2, x + ff, each after its own layer norm: diffusers' BasicTransformerBlock.</summary>
 internal sealed class TransformerBlock : nn.Module<Tensor, Tensor?, Tensor>
 {
+    /// <summary>Where the feed-forward, most of what the block keeps for the way back, is computed once more on it; null, to begin with, where it is kept.</summary>
+    public Recomputation? FeedForwards;
+
     [ComponentName(Name = "pos_embed")] private readonly FrameTable? _places;
     [ComponentName(Name = "norm1")] private readonly LayerNorm _norm1;
     [ComponentName(Name = "attn1")] private readonly Attention _attention1;
@@ -36,10 +40,14 @@ internal sealed class TransformerBlock : nn.Module<Tensor, Tensor?, Tensor>
     /// <param name="context">[B, N, D], or null where attn2 is a self-attention.</param>
     public override Tensor forward(Tensor x, Tensor? context = null)
     {
-        x = x + _attention1.call(Placed(_norm1.call(x)), null);
-        x = x + _attention2.call(Placed(_norm2.call(x)), context);
-        return x + _feedForward.call(_norm3.call(x));
+        using var scope = NewDisposeScope();
+        var y = Passing.Through(() => x + _attention1.call(Placed(_norm1.call(x)), null));
+        var z = Passing.Through(() => y + _attention2.call(Placed(_norm2.call(y)), context));
+        y.Dispose();
+        return (FeedForwards?.Run(Fed, z) ?? Fed(z)).MoveToOuterDisposeScope();
     }
+
+    private Tensor Fed(Tensor x) => Passing.Through(() => x + _feedForward.call(_norm3.call(x)));
 
     private Tensor Placed(Tensor x) => _places?.call(x) ?? x;
 }

@@ -250,9 +250,9 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// Whether a step keeps of the trained layers what goes from one to the next alone and computes each layer once more on the way back (activation
-        /// checkpointing, arXiv 1604.06174): far less memory, for one more forward pass of these layers. The default is null: in StreamParallel, where the result is the
-        /// same, to the bit, if what would be kept takes more than 512 MiB, and then for the outer levels alone if that raises the estimated peak by no more than a fifth. In
-        /// the other layouts the frozen layers are computed once more, too, and the result differs by rounding at most.
+        /// checkpointing, arXiv 1604.06174): far less memory, for one more forward pass of these layers. The default is null: in StreamParallel, if what
+        /// would be kept takes more than 512 MiB, and then of as few layers as do not raise the estimated peak by more than a fifth: of the temporal convolutions and feed-forwards of
+        /// joined levels alone, or of the outer levels. In the other layouts the frozen layers are computed once more, too. The result differs by rounding at most.
         /// </summary>
         public bool? RecomputeActivations { get; set; }
 
@@ -566,7 +566,7 @@ public sealed partial class TextToVideoTrainer
             MaxGradientNorm = MaxGradientNorm, NonFiniteStep = NonFiniteStep, EmaDecay = EmaDecay, HeldOutFraction = HeldOutFraction,
             EvaluateEvery = EvaluateEvery, EarlyStopping = EarlyStopping, Seed = seed, TensorBoardFolder = TensorBoardFolder,
             RecomputeActivations = footprint is { Recomputes: true }, KeptDepth = footprint?.KeptDepth ?? int.MaxValue,
-            ReturnUnusedMemory = footprint is { KeepsMuch: true },
+            ReturnUnusedMemory = footprint is { ReturnsUnused: true },
             UpdateInBackward = footprint is { UpdatesInBackward: true },
             SpatialFrameChunk = Layout == UNetLayout.StreamParallel ? SpatialFrameChunk : 0, SpatialPrecision = SpatialPrecision,
             Checkpoints = CheckpointFolder is null ? null : new CheckpointSettings

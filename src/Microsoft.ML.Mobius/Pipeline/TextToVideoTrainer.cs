@@ -184,7 +184,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 
     private MemoryEstimate Estimate(ModelArchitecture model, TrainingFootprint unet)
     {
-        var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null, unet.KeepsMuch);
+        var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null, unet.ReturnsUnused);
         long earlier = _options.GradientAccumulationSteps > 1 || !ProcessGroup.IsStartedAlone ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
             unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0, _options.Optimizer, unet.Gradients, unet.Narrow);
@@ -208,15 +208,14 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
             return With(recompute: false);
         if (_options.RecomputeActivations is { } asked)
             return With(asked);
-        var kept = With(recompute: false);
+        var (kept, least) = (With(recompute: false), With(recompute: true));
+        var some = model.UNet.Layout == UNetLayout.StreamParallel ? Enumerable.Range(0, model.UNet.LevelCount).Select(depth => With(recompute: true, depth)) : [];
         if (_options.MemoryBudget is { } budget)
-            return Fits(Estimate(model, kept), budget) ? kept : With(recompute: true);
-        if (model.UNet.Layout != UNetLayout.StreamParallel || !kept.KeepsMuch)
+            return some.Prepend(kept).FirstOrDefault(one => Fits(Estimate(model, one), budget)) ?? least;
+        if (model.UNet.Layout != UNetLayout.StreamParallel || !kept.ReturnsUnused)
             return kept;
-        var least = With(recompute: true);
         double limit = Estimate(model, least).PeakBytes * KeptShare;
-        return Enumerable.Range(1, model.UNet.LevelCount - 1).Select(depth => With(recompute: true, depth))
-            .FirstOrDefault(some => Estimate(model, some).PeakBytes <= limit) ?? least;
+        return some.FirstOrDefault(one => Estimate(model, one).PeakBytes <= limit) ?? least;
     }
 
     /// <summary>The columns that the transformer will give for such an input.</summary>
@@ -258,7 +257,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var footprint = Footprint(architecture);
         channel.Info($"Training takes {Estimate(architecture, footprint)}.");
         if (_options.MemoryBudget is { } budget)
-            channel.Info($"MemoryBudget is {InMebibytes(budget)}: activations are {(footprint.Recomputes ? "recomputed" : "kept")}.");
+            channel.Info($"MemoryBudget is {InMebibytes(budget)}: activations are {(!footprint.Recomputes ? "kept" : footprint.KeptDepth == int.MaxValue ? "recomputed" : "recomputed in part")}.");
         ReadClips(data, model, input, group, channel);
         TimeSpan reading = clock.Elapsed;
 

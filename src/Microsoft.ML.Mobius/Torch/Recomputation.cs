@@ -10,9 +10,12 @@ namespace Microsoft.ML.Mobius.Torch;
 /// <remarks>
 /// A list of parts instead of an autograd function that recomputes: an exception in such a function, called back from native code, would end the process.
 /// </remarks>
-internal sealed class Recomputation
+internal sealed class Recomputation : IDisposable
 {
-    private readonly Stack<(Func<Tensor> Part, Tensor Result)> _parts = new();
+    /// <summary>A part within a part is computed in so many pieces, so that what it needs for itself is there for one piece at a time.</summary>
+    public const long Pieces = 8;
+
+    private readonly Stack<(Action<Tensor> Carry, Tensor? Taken, Tensor Result)> _parts = new();
 
     /// <summary>Computes a part.</summary>
     /// <param name="part">
@@ -26,10 +29,35 @@ internal sealed class Recomputation
         using var unrecorded = keep ? null : no_grad();
         var computed = part();
         var result = computed.detach().requires_grad_(true);
-        _parts.Push((keep ? () => computed : part, result));
+        _parts.Push((gradient => Carry(keep ? computed : part(), gradient), null, result));
         if (keep)
             computed.MoveToOuterDisposeScope();
         return result.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Computes a part within a part that is kept: unrecorded, and once more on the way back, which goes on from it through what was recorded before it.</summary>
+    /// <param name="part">Computes each row for itself, and gives the same each time: it is called for some rows at a time, and once more by <see cref="Backward"/>.</param>
+    /// <param name="x">All that it takes beside parameters, and taken by nothing else; rows along the first axis.</param>
+    /// <returns>What it gives, a leaf that takes a gradient; lives till <see cref="Backward"/> is through it.</returns>
+    public Tensor Run(Func<Tensor, Tensor> part, Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        var taken = x.alias().DetachFromDisposeScope();
+        Tensor result;
+        using (no_grad())
+            result = cat([.. x.chunk(Pieces).Select(part)]).detach().requires_grad_(true).DetachFromDisposeScope();
+        _parts.Push((gradient =>
+        {
+            var gradients = taken.detach().chunk(Pieces).Zip(gradient.chunk(Pieces), (piece, gradient) =>
+            {
+                using var inner = NewDisposeScope();
+                var leaf = piece.detach().requires_grad_(true);
+                Carry(part(leaf), gradient);
+                return leaf.grad!.MoveToOuterDisposeScope();
+            });
+            Carry(taken, cat([.. gradients]));
+        }, taken, result));
+        return result;
     }
 
     /// <summary>
@@ -40,22 +68,33 @@ internal sealed class Recomputation
     {
         while (_parts.TryPop(out var last))
         {
-            Carry(last.Part, last.Result);
+            using (var scope = NewDisposeScope())
+            using (last.Taken)
+            using (last.Result)
+            {
+                if (last.Result.grad is { } gradient)
+                    last.Carry(gradient);
+                last.Result.grad = null;
+            }
             if (passed?.Invoke() == false)
                 return;
         }
     }
 
-    private static void Carry(Func<Tensor> part, Tensor result)
+    /// <summary>Lets go of what the way back has not come to.</summary>
+    public void Dispose()
     {
-        using var scope = NewDisposeScope();
-        using var leaf = result;
-        if (leaf.grad is { } gradient)
+        foreach (var (_, taken, result) in _parts)
         {
-            using var computed = part();
+            taken?.Dispose();
+            result.Dispose();
+        }
+    }
+
+    private static void Carry(Tensor computed, Tensor gradient)
+    {
+        using (computed)
             if (computed.requires_grad)                                                  // the first may depend on nothing trained
                 computed.backward([gradient]);
-        }
-        leaf.grad = null;
     }
 }

@@ -30,11 +30,8 @@ internal sealed class LayerParallelUNet(UNetConfig config, SpatialStream spatial
         Tensor Attentions(SpatialBlock space, TemporalBlock time, int i, Tensor x)
             => space.HasAttention() ? space.Attention(i, x, text) + time.Attention(i, x, frames, text) : x;
 
-        Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h) => Part(recomputation, space.Depth, () =>
-        {
-            using var inner = NewDisposeScope();
-            return Attentions(space, time, i, Convolutions(space, time, i, Joined(h))).MoveToOuterDisposeScope();
-        });
+        Tensor Layer(SpatialBlock space, TemporalBlock time, int i, params Tensor[] h)
+            => Part(recomputation, space.Depth, () => Attentions(space, time, i, Convolutions(space, time, i, Joined(h))));
 
         var h = Computed(0, h0 => Temporal.In(h0, frames), Spatial.ConvIn(Axes.FramesToBatch(z)));
         skips.Push(h);

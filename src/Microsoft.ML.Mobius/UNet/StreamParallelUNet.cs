@@ -41,7 +41,7 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
 
         // Nothing in s depends on u. Where all of u is kept for the way back s goes ahead, or what its layers need for themselves would leave holes in memory between what u keeps.
         var ahead = new Queue<Tensor>();
-        bool alone = recomputation is null && is_grad_enabled();
+        bool alone = KeepsLayers && is_grad_enabled();
         if (alone)
         {
             Walk();
@@ -62,13 +62,13 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                 // SC takes much to compute and keeps little for the way back; the others the other way round.
                 var (below, skip) = (h, Join(skipsOfS.Pop(), skipsOfU.Pop()));
                 h = InOneStream(recomputation, Between, space, time, i, [below, skip], times, text, frames);
-                Release(below, skip);
+                Release([], [below, skip]);
             }
             if (space.HasUpsampler())
             {
                 var (below, size) = (h, skipsOfS.Peek().shape[2..]);
                 h = Time(Between, h => space.Upsample(h, size), below);
-                Release(below);
+                Release([], [below]);
             }
         }
         return Predicted(h, null);
@@ -120,14 +120,14 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
                     var (below, skip, belowOfU, skipOfU) = (s, skipsOfS.Pop(), u, skipsOfU.Pop());
                     var x = s = Space((s, e, c) => space.Layer(i, s, e, c), below, skip);
                     u = Time(space.Depth, u => time.Layer(i, [u, skipOfU], Wide(x), frames, text), belowOfU);
-                    Release(below, skip, belowOfU, skipOfU);
+                    Release([below, skip], [belowOfU, skipOfU]);
                 }
                 if (space.HasUpsampler())
                 {
                     var (below, belowOfU, size) = (s, u, skipsOfS.Peek().shape[2..]);
                     s = Space((s, _, _) => space.Upsample(s, size), below);
                     u = Time(Between, u => time.Upsample(u, size), belowOfU);
-                    Release(below, belowOfU);
+                    Release([below], [belowOfU]);
                 }
             }
 
@@ -150,23 +150,22 @@ internal sealed class StreamParallelUNet(UNetConfig config, SpatialStream spatia
 
         Tensor Wide(Tensor s) => s.to(times.dtype);
 
-        Tensor Time(int depth, Func<Tensor, Tensor> layer, Tensor u) => alone ? u : Part(recomputation, depth, () =>
-        {
-            using var passing = NewDisposeScope();
-            return layer(u).MoveToOuterDisposeScope();
-        });
+        Tensor Time(int depth, Func<Tensor, Tensor> layer, Tensor u) => alone ? u : Part(recomputation, depth, () => layer(u));
 
-        void Release(params Tensor[] taken)
+        void Release(Tensor[] ofS, Tensor[] recorded)
         {
-            if (!alone)                                                                   // or u would find nothing of what s was
-                VideoUNet.Release(recomputation, taken);
+            if (alone)                                                                    // or u would find nothing of what s was
+                return;
+            if (KeepsLayers)
+                Array.ForEach(ofS, tensor => tensor.Dispose());
+            VideoUNet.Release(recomputation, recorded);
         }
 
         Tensor Join(Tensor s, Tensor u)
         {
             int i = joins++;
             var h = Time(Between, u => Temporal.Join(i, Wide(s), u), u);
-            Release(s, u);
+            Release([s], [u]);
             return h;
         }
 

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Layers;
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -173,7 +174,8 @@ internal sealed class TemporalBlock : nn.Module
     {
         using var scope = NewDisposeScope();
         var l = Enter(i, s);
-        return Added(Attention(i, Convolution(i, Project(i, u) + l, frames), frames, text), l).MoveToOuterDisposeScope();
+        var x = Passing.Through(() => Convolution(i, Project(i, u) + l, frames));
+        return Added(Attention(i, x, frames, text), l).MoveToOuterDisposeScope();
     }
 
     /// <summary>TC(TA(TC(P(u) + L(s)))); with joined levels, what that adds to L(s).</summary>

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Layers;
+using Microsoft.ML.Mobius.Torch;
 
 namespace Microsoft.ML.Mobius.UNet;
 
@@ -20,6 +21,9 @@ internal sealed class TrainingFootprint
 
     /// <summary>Inside SA, whose linear layers are frozen and save no inputs; of the attention over the text, queries and results (the rest is small).</summary>
     private const int SavedByFrozenBlock = 3 + 4 + 2 + 12;
+
+    /// <summary>In a feed-forward, of both kinds: its norm's result, and what its linear layers and its gate save.</summary>
+    private const int SavedByTrainedFeedForward = 1 + 8 + 4 + 4, SavedByFrozenFeedForward = 1 + 8 + 4;
 
     /// <summary>Of a LoRA on SA the inputs of q, k and v, which frozen layers do not save; what is between its matrices is thin.</summary>
     private const int SavedByLora = 2;
@@ -98,8 +102,8 @@ internal sealed class TrainingFootprint
     /// <summary>The level from which on parts are kept nevertheless, as <see cref="VideoUNet.KeptDepth"/>.</summary>
     public int KeptDepth { get; init; } = int.MaxValue;
 
-    /// <summary>Whether activations, all kept, take more than 512 MiB.</summary>
-    public bool KeepsMuch => !Recomputes && Activations * sizeof(float) > WorthSaving;
+    /// <summary>Whether memory counts: activations are recomputed, or take more than 512 MiB. Then a step gives back what its forward pass holds unused.</summary>
+    public bool ReturnsUnused => Recomputes || Activations * sizeof(float) > WorthSaving;
 
     /// <summary>Whether weights are moved, and their gradients forgotten, as soon as these are there.</summary>
     public bool UpdatesInBackward { get; init; }
@@ -120,7 +124,7 @@ internal sealed class TrainingFootprint
     public long Gradients => UpdatesInBackward ? Parts().Max(part => part.Trained) : Trained;
 
     /// <summary>Values that the forward pass leaves, and those of the largest part that is recomputed.</summary>
-    public long Activations => Recomputes ? Parts().Sum(Left) + Parts().Where(part => !Keeps(part)).Select(part => part.Saved + part.Held).DefaultIfEmpty().Max()
+    public long Activations => Recomputes ? Parts().Sum(Left) + Parts().Max(part => Again(part) / (Keeps(part) ? part.Pieces : 1))
         : _layers.Sum(layer => layer.Saved + layer.Held);
 
     /// <summary>The most values of a step beside weights and moments: somewhere on the way back, where the gradients of later layers are there.</summary>
@@ -137,7 +141,7 @@ internal sealed class TrainingFootprint
             foreach (var part in Parts().Reverse())
             {
                 bool keeps = Keeps(part);
-                double own = keeps ? ofKept * part.Passing : ofRecomputed * (part.Saved + part.Held + part.Passing);
+                double own = keeps ? ofKept * AtOnce(part) : ofRecomputed * (part.Saved + part.Held + part.Passing);
                 peak = Math.Max(peak, ofKept * left + own + gradients + (UpdatesInBackward ? part.Trained : 0));
                 left -= keeps && part.Depth < int.MaxValue && part.Trained > 0 ? Left(part) : 0;     // single results let go leave holes too small for what is recomputed
                 gradients += UpdatesInBackward ? 0 : part.Trained;
@@ -185,7 +189,8 @@ internal sealed class TrainingFootprint
                 (_part, _depth) = (_part + (inParts ? 1 : 0), depth);
                 Add(frozen: transformer, beside: stream, trained: copied ? transformer : 0, lora: _images ? ParameterCount.LoraOfAttentions(c, _config.CrossAttentionDim, _rank) : 0,
                     saved: stream ? 0 : moved ? TemporalTransformer(c, c, depth) : SavedBySpatialTransformer(c, depth), held: stream ? 0 : C(c), passing: stream ? 0 : C(c) * PassingThroughTransformer,
-                    result: inParts ? C(c) : 0);
+                    result: inParts ? C(c) : 0,
+                    brief: _joins && !stream ? (moved ? SavedByTrainedFeedForward : SavedByFrozenFeedForward) * C(c) : 0, pieces: Recomputation.Pieces);
             }
             if (_images)
                 continue;
@@ -205,14 +210,15 @@ internal sealed class TrainingFootprint
             if (_config.Motion is null)
                 Add(trained: ParameterCount.TemporalConvolution(cu, inner, summed ? width : null), result: summed ? 0 : C(cu),
                     saved: SavedByConvolution * (C(cu) + 3 * C(inner) + (summed ? C(width) : 0)),
-                    held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu));
+                    held: C(cu) * (summed && !(level.IsMiddle && i == 0) ? 2 : 1), passing: PassingThroughConvolutions * C(cu),
+                    brief: inParts ? SavedByConvolution * (C(cu) + 3 * C(inner)) : 0);
             if (_config.Motion is { } motion ? !level.IsMiddle || (motion.Middle && i == 0) : attends)
             {
                 _part += inParts ? 1 : 0;
                 int context = _config is { Motion: null, TemporalText: true } ? _config.CrossAttentionDim : innerOfTA;
                 Add(trained: ParameterCount.Transformer(cu, innerOfTA, context), lora: ParameterCount.LoraOfTransformer(cu, innerOfTA, context, _rank),
                     saved: TemporalTransformer(cu, innerOfTA, depth), held: C(cu) * (summed ? 2 : 1), passing: PassingThroughTransformer * C(innerOfTA),
-                    result: inParts ? C(cu) : 0);
+                    result: inParts ? C(cu) : 0, brief: _joins && !stream ? SavedByTrainedFeedForward * C(innerOfTA) : 0, pieces: Recomputation.Pieces);
             }
         }
 
@@ -258,21 +264,27 @@ internal sealed class TrainingFootprint
     private long Widened(long values) => _halves ? values : 0;
 
     /// <summary>Counts a layer, whose frozen parameters may be those of the stream beside; where a LoRA is trained, what would be trained otherwise is frozen.</summary>
-    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0, long lora = 0, bool beside = false)
+    private void Add(long frozen = 0, long trained = 0, long saved = 0, long held = 0, long passing = 0, long result = 0, long lora = 0, bool beside = false, long brief = 0, long pieces = 1)
         => _layers.Add(new Layer(_part, _depth, _rank == 0 ? frozen : frozen + trained, _rank == 0 ? trained : lora, saved, held, passing, result,
-            beside && _halves ? frozen : 0));
+            beside && _halves ? frozen : 0, brief, pieces));
 
     private bool Keeps(Layer part) => !Recomputes || part.Depth >= KeptDepth;
 
     /// <summary>What the forward pass leaves of a part: its result, or, where it is kept, all.</summary>
-    private long Left(Layer part) => Keeps(part) ? Math.Max(part.Result, part.Saved + part.Held) : part.Result;
+    private long Left(Layer part) => Keeps(part) ? Math.Max(part.Result, part.Saved + part.Held - Again(part)) : part.Result;
+
+    /// <summary>What is there of a part once it is computed once more: all, or, where it is kept, what is not even then.</summary>
+    private long Again(Layer part) => !Recomputes ? 0 : !Keeps(part) ? part.Saved + part.Held : KeptDepth == 0 ? part.Brief : 0;
+
+    /// <summary>What is there besides on the way back through a part that is kept.</summary>
+    private long AtOnce(Layer part) => Again(part) == 0 ? part.Passing : (Again(part) + part.Passing) / part.Pieces;
 
     /// <summary>The layers that are recomputed together, as one.</summary>
     private IEnumerable<Layer> Parts() => _layers.GroupBy(layer => layer.Part).Select(part => new Layer(part.Key, part.First().Depth, part.Sum(layer => layer.Frozen),
         part.Sum(layer => layer.Trained), part.Sum(layer => layer.Saved), part.Sum(layer => layer.Held), part.Max(layer => layer.Passing),
-        part.Sum(layer => layer.Result)));
+        part.Sum(layer => layer.Result), 0, part.Sum(layer => layer.Brief), part.Max(layer => layer.Pieces)));
 
     /// <summary>Parameters, values that its forward pass leaves and that pass by in its backward, and those that go on to the next part.</summary>
     private readonly record struct Layer(
-        int Part, int Depth, long Frozen, long Trained, long Saved, long Held, long Passing, long Result, long Narrow = 0);
+        int Part, int Depth, long Frozen, long Trained, long Saved, long Held, long Passing, long Result, long Narrow = 0, long Brief = 0, long Pieces = 1);
 }

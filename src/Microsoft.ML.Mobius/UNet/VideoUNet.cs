@@ -32,14 +32,21 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// <summary>The depth of what stands between levels and needs nothing kept but what is there anyway.</summary>
     protected const int Between = int.MaxValue;
 
+    /// <summary>The depth of what is not kept even where all levels are.</summary>
+    private const int Outside = -1;
+
     /// <summary>Whether <see cref="Backward"/> keeps what goes from layer to layer alone, and computes each layer once more; else it keeps all.</summary>
     public bool RecomputeActivations;
 
     /// <summary>
     /// Where activations are recomputed, the level, 0 the outermost, from which on they are kept nevertheless: inner levels have few positions, so that they keep little for
-    /// what it takes to compute them. Between the levels, where nothing is to be kept but what is there anyway, they always are.
+    /// what it takes to compute them. Between the levels, where nothing is to be kept but what is there anyway, they always are. With 0 all are but those of
+    /// temporal convolutions and feed-forwards in one stream, which are more than half of them, and quickly computed.
     /// </summary>
     public int KeptDepth = int.MaxValue;
+
+    /// <summary>Whether no layer of a stream beside the spatial one is computed once more.</summary>
+    protected bool KeepsLayers => !RecomputeActivations || KeptDepth == 0;
 
     /// <summary>Whether <see cref="Backward"/> gives the holes that the forward pass left between what is kept back to the system, before gradients come.</summary>
     public bool ReturnUnusedMemory;
@@ -170,15 +177,32 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     public void Backward(Tensor z, Tensor t, Tensor text, Func<Tensor, Tensor> loss, Func<bool>? passed = null)
     {
         using var scope = NewDisposeScope();
-        var recomputation = FramesAreImages || (!RecomputeActivations && passed is null) ? null : new Recomputation();
+        using var recomputation = FramesAreImages || (!RecomputeActivations && passed is null) ? null : new Recomputation();
+        RecomputeFeedForwards(RecomputeActivations && KeptDepth == 0 ? recomputation : null);
         var computed = loss(recomputation is null ? call(z, t, text) : Forward(z, t, text, recomputation));
-        if (ReturnUnusedMemory && z.device_type == DeviceType.CPU)
-            ProcessMemory.ReturnUnused();
+        RecomputeFeedForwards(null);
+        ReturnUnused(z);
         computed.backward();
         if (recomputation is null)
             return;
         if (passed?.Invoke() != false)
             recomputation.Backward(passed);
+    }
+
+    /// <summary>Where asked to, and on a CPU.</summary>
+    protected void ReturnUnused(Tensor z)
+    {
+        if (ReturnUnusedMemory && z.device_type == DeviceType.CPU)
+            ProcessMemory.ReturnUnused();
+    }
+
+    /// <summary>The feed-forwards of joined levels are computed once more on the way back, or kept where that is null.</summary>
+    private void RecomputeFeedForwards(Recomputation? recomputation)
+    {
+        int joined = Config.JoinsStreams ? Config.JoinedLevels : 0;
+        IEnumerable<nn.Module> space = Config.TrainsSpace ? Temporal.Space() : Spatial.Up();
+        foreach (var block in space.TakeLast(joined).Concat(Temporal.Up().TakeLast(joined)).SelectMany(level => level.modules()).OfType<TransformerBlock>())
+            block.FeedForwards = recomputation;
     }
 
     /// <summary>The image model on every frame.</summary>
@@ -206,7 +230,7 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     {
         using var scope = recomputation is null ? NewDisposeScope() : null;
         var x1 = Part(recomputation, depth, () => space.Resnet(i, Joined(h), e));
-        var x2 = Part(recomputation, space.Depth, () => time.Convolution(i, x1, frames));
+        var x2 = Part(recomputation, KeptDepth == 0 ? Outside : space.Depth, () => time.Convolution(i, x1, frames));
         var x3 = Part(recomputation, space.Depth, () => space.Attention(i, x2, text));
         var x4 = Part(recomputation, space.Depth, () => time.Attention(i, x3, frames, text));
         return scope is null ? x4 : x4.MoveToOuterDisposeScope();
@@ -226,5 +250,5 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     /// <summary>What is recomputed on its own, at that depth: the number of its level from the outside, or <see cref="Between"/>.</summary>
     protected Tensor Part(Recomputation? recomputation, int depth, Func<Tensor> part)
-        => recomputation?.Run(part, keep: !RecomputeActivations || depth >= KeptDepth || depth == Between) ?? part();
+        => recomputation?.Run(part, keep: !RecomputeActivations || depth >= KeptDepth || depth == Between) ?? Passing.Through(part);
 }

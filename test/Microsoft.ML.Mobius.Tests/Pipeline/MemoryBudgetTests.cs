@@ -31,7 +31,10 @@ public sealed partial class MemoryBudgetTests
     {
         long kept = Peak(layout, recompute: false), recomputed = Peak(layout, recompute: true);
         Assert.IsLessThan(kept, recomputed);
-        Assert.AreEqual(recomputed, Peak(layout, recompute: null, budget: Mebibytes(kept) - 1));
+        foreach (int budget in new[] { Mebibytes(kept) - 1, Mebibytes(recomputed) + 1 })
+            Assert.IsLessThanOrEqualTo(budget, Mebibytes(Peak(layout, recompute: null, budget)));
+        if (layout == UNetLayout.Serial)
+            Assert.AreEqual(recomputed, Peak(layout, recompute: null, budget: Mebibytes(kept) - 1), "Of one layer or of all.");
         Assert.AreEqual(kept, Peak(layout, recompute: false, budget: Mebibytes(kept) - 1), "What is asked for counts more.");
     }
 

@@ -42,14 +42,14 @@ public sealed class MemoryEstimateTests
     }
 
     [TestMethod]
-    public void EstimateMemory_UnlessTold_RecomputesWhereItSavesMuchAndChangesNothing()
+    public void EstimateMemory_UnlessTold_RecomputesWhereItSavesMuchAndCostsLittle()
     {
         long Peak(bool? recompute, int batch, UNetLayout layout = UNetLayout.StreamParallel) => new TextToVideoTrainer(new MLContext(),
             new TextToVideoTrainer.Options { RecomputeActivations = recompute, BatchSize = batch, Layout = layout }).EstimateMemory().PeakBytes;
 
         Assert.AreEqual(Peak(false, batch: 8), Peak(null, batch: 8));
-        Assert.IsInRange(Peak(true, batch: 64), Peak(true, batch: 64) * 6 / 5, Peak(null, batch: 64));
-        Assert.IsLessThan(Peak(false, batch: 64), Peak(true, batch: 64));
+        Assert.IsLessThanOrEqualTo(Peak(true, batch: 64) * 6 / 5, Peak(null, batch: 64));
+        Assert.IsLessThan(Peak(false, batch: 64), Peak(null, batch: 64));
         Assert.AreEqual(Peak(false, batch: 64, UNetLayout.Serial), Peak(null, batch: 64, UNetLayout.Serial));
     }
 

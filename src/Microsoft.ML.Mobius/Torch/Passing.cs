@@ -1,0 +1,15 @@
+using static TorchSharp.torch;
+
+namespace Microsoft.ML.Mobius.Torch;
+
+/// <summary>Computations whose own intermediate results go as soon as their result is there, but for what autograd keeps of them.</summary>
+internal static class Passing
+{
+    /// <param name="compute">Gives a tensor that is new, and none of those that it takes.</param>
+    /// <returns>What it gives; belongs to the caller's scope.</returns>
+    public static Tensor Through(Func<Tensor> compute)
+    {
+        using var scope = NewDisposeScope();
+        return compute().MoveToOuterDisposeScope();
+    }
+}

@@ -54,6 +54,7 @@ internal static class GenerateCommand
         var inTurn = new Option<bool>("--guidance-in-turn") { Description = "Compute prompt and negative prompt one after the other, to save memory" };
         var chunk = CommandOptions.Whole("--spatial-frame-chunk", "Frames that spatial layers compute at a time, to save memory (default: the model's)", least: 0);
         var cache = CommandOptions.Whole("--deep-cache-interval", "Calls of the model that share its inner levels, to save time (default: the model's)", least: 1);
+        var budget = CommandOptions.Whole("--memory-budget", "Memory in MiB that generating may take: saves as much as that needs (default: no bound)", 1, int.MaxValue);
         var format = CommandOptions.OneOf<OutputFormat>("--format", "What to write (default: mp4)");
         var upscale = CommandOptions.Whole("--upscale", "Make every pixel a square of this many (default: 1)", 1, 64);
         var sheet = new Option<bool>("--contact-sheet") { Description = $"Write {SheetFile}, too: a row per video (the first {RowsOnSheet}), a column per frame" };
@@ -69,7 +70,7 @@ internal static class GenerateCommand
             "mobius generate --model model.zip --prompt \"a cat\" --source cat.png --hold-frames 1")
         {
             model, prompt, prompts, output, seed, perPrompt, steps, guidance, rescale, negative, sampler, eta, frames, rate, width, height, loop, window, overlap, keys,
-            source, strength, held, weights, rows, inTurn, chunk, cache, format, upscale, sheet, loras, gpu,
+            source, strength, held, weights, rows, inTurn, chunk, cache, budget, format, upscale, sheet, loras, gpu,
         };
         command.Validators.Add(parsed =>
         {
@@ -104,6 +105,7 @@ internal static class GenerateCommand
                 SpatialFrameChunk = (int?)parsed.GetValue(chunk) ?? own.SpatialFrameChunk,
                 DeepCacheInterval = (int?)parsed.GetValue(cache) ?? own.DeepCacheInterval,
                 PromptWeights = parsed.GetValue(weights) || own.PromptWeights, DecodeRows = (int?)parsed.GetValue(rows) ?? own.DecodeRows,
+                MemoryBudget = (int?)parsed.GetValue(budget),
             };
             var start = parsed.GetValue(source) is { } clip ? SourceOf(clip, opened.Video.Generation, terminal.Token) : null;
             Run(opened.Video, texts, start, (int)(parsed.GetValue(perPrompt) ?? 1), folder, kind, (int)(parsed.GetValue(upscale) ?? 1), parsed.GetValue(sheet), terminal);
@@ -115,6 +117,11 @@ internal static class GenerateCommand
         TextToVideoTransformer model, string[] prompts, GenerationStart? start, int perPrompt, string folder, OutputFormat format, int upscale, bool sheet,
         Terminal terminal)
     {
+        if (TextToVideoTransformer.Problem(model.Generation, start?.Source) is { } problem)
+            throw new ArgumentException(problem);
+        var estimate = model.EstimateMemory();
+        if (ProcessGroup.IsStartedFirst)
+            terminal.Note($"Generating takes {estimate}.");
         var names = new VideoFileNames();
         var (rows, made) = (new List<ContactSheetRow>(), new JsonArray());
         int count = prompts.Length * perPrompt;
@@ -156,7 +163,7 @@ internal static class GenerateCommand
 
         if (!ProcessGroup.IsStartedFirst)
             return;
-        var result = new JsonObject { ["videos"] = made, ["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 2) };
+        var result = new JsonObject { ["videos"] = made, ["estimatedMemoryMebibytes"] = estimate.PeakBytes >> 20, ["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 2) };
         if (sheet)
         {
             result["contactSheet"] = Path.Combine(folder, SheetFile);

@@ -65,6 +65,13 @@ internal sealed class Terminal
         }
     }
 
+    /// <summary>A line for people that is none of the result: it goes where progress goes.</summary>
+    public void Note(string line)
+    {
+        if (!_quiet)
+            _side.WriteLine(line);
+    }
+
     public void Warn(string message)
     {
         if (!_quiet)

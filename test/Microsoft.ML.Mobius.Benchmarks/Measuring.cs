@@ -45,6 +45,7 @@ internal static class Measuring
         if (way is not null)
         {
             model.Generation = way.Change(model.Generation);
+            estimated = model.EstimateMemory().PeakBytes;
             Generate(mlContext, model, work.Count + 1, clock);
         }
         return new Measurement(

@@ -31,7 +31,7 @@ internal static class SamplingBench
                     var made = OwnProcess.Measure(work, interrupt);
                     var (cpu, wall) = (Spread.Of(made.CpuSeconds), Spread.Of(made.WallSeconds));
                     threads = made.Threads;
-                    rows.Add(new Row(way.Name, size.Name, way.Frames, way.Steps, way.Frames / wall.Median, cpu.Median, wall.Median, wall.Min, wall.Max, made.PeakBytes));
+                    rows.Add(new Row(way.Name, size.Name, way.Frames, way.Steps, way.Frames / wall.Median, cpu.Median, wall.Median, wall.Min, wall.Max, made.PeakBytes, made.EstimatedBytes));
                     Console.WriteLine(FormattableString.Invariant($"    {rows[^1].FramesPerSecond:F2} frames/s, peak {made.PeakBytes >> 20} MiB"));
                 }
                 catch (MeasurementFailedException e)
@@ -57,21 +57,23 @@ internal static class SamplingBench
 
             {machine.Markdown}
             - 32x32 latents, guidance, float32; next to nothing for the autoencoder
-            - Medians over the videos of a process, the first left out. Peak: resident memory at most, less that before the model was made.
+            - Medians over the videos of a process, the first left out. Peak: resident memory at most, less that before the model was made;
+              estimated: what the transformer's EstimateMemory says of it.
             {string.Join('\n', ways.Select(way => $"- {way.Name}: {way.Description}"))}
 
-            | size | arm | frames | steps | frames/s | CPU s per video | wall s per video | peak MiB |
-            |---|---|---|---|---|---|---|---|
+            | size | arm | frames | steps | frames/s | CPU s per video | wall s per video | peak MiB | estimated |
+            |---|---|---|---|---|---|---|---|---|
 
             """);
         foreach (var row in rows)
             text.Append(CultureInfo.InvariantCulture, $"| {row.Size} | {row.Arm} | {row.Frames} | {row.Steps} | {row.FramesPerSecond:F2} | {row.CpuSeconds:F2} ")
-                .Append(CultureInfo.InvariantCulture, $"| {row.WallSeconds:F2} ({row.WallSecondsMin:F2} .. {row.WallSecondsMax:F2}) | {row.PeakBytes >> 20} |\n");
+                .Append(CultureInfo.InvariantCulture, $"| {row.WallSeconds:F2} ({row.WallSecondsMin:F2} .. {row.WallSecondsMax:F2}) | {row.PeakBytes >> 20} | {row.EstimatedBytes >> 20} |\n");
         foreach (string failure in failures)
             text.Append(CultureInfo.InvariantCulture, $"\n{failure}\n");
         return text.ToString();
     }
 
     private sealed record Row(
-        string Arm, string Size, int Frames, int Steps, double FramesPerSecond, double CpuSeconds, double WallSeconds, double WallSecondsMin, double WallSecondsMax, long PeakBytes);
+        string Arm, string Size, int Frames, int Steps, double FramesPerSecond, double CpuSeconds, double WallSeconds, double WallSecondsMin, double WallSecondsMax, long PeakBytes,
+        long EstimatedBytes);
 }

@@ -30,7 +30,7 @@ internal sealed record Workload(
 /// <param name="CpuSeconds">Processor time of each step, or video, over all threads.</param>
 /// <param name="WallSeconds">Time that each took.</param>
 /// <param name="PeakBytes">Most resident memory, beyond that before the model was made.</param>
-/// <param name="EstimatedBytes">What the trainer said that training would take.</param>
+/// <param name="EstimatedBytes">What the trainer said that training would take, or the transformer that generating would.</param>
 /// <param name="Parameters">Of the U-Net.</param>
 /// <param name="Trained">Of these.</param>
 /// <param name="Threads">That torch computed with.</param>

@@ -23,6 +23,25 @@ internal sealed record AutoencoderKlConfig
     /// <summary>Pixels per latent along each side: a halving between every two levels.</summary>
     [JsonIgnore] public int Factor => 1 << (BlockOutChannels.Count - 1);
 
+    /// <summary>The most values at once while an image of that size is decoded, so many rows at a time; 0 for all.</summary>
+    public long DecodedValues(long height, long width, int rows)
+    {
+        long peak = 0;
+        for (int k = 0; k < BlockOutChannels.Count; k++)
+        {
+            long inner = BlockOutChannels[Math.Min(k + 1, BlockOutChannels.Count - 1)], own = BlockOutChannels[k], pixels = (height >> k) * (width >> k);
+            double strip = rows == 0 ? 1 : Math.Min(1, (rows + 2.0) / (height >> k));
+            // A resnet: its input, its first half, and norm, SiLU and convolution of a strip; a doubling: what it is given, what it gives, and between them as much as that.
+            double resnet = rows == 0 ? 3 * inner + 2 * Math.Max(own, inner / 2.0) : inner + 2 * own + 3 * strip * inner, doubling = k == 0 ? 0 : own + (4 + 4 * strip) * own;
+            peak = Math.Max(peak, (long)(pixels * Math.Max(resnet, doubling)));
+        }
+        return peak;
+    }
+
+    /// <summary>The most values at once while an image of that size is encoded.</summary>
+    public long EncodedValues(long height, long width) => BlockOutChannels.Select((own, k) =>
+        (height >> k) * (width >> k) * (3L * BlockOutChannels[Math.Max(k - 1, 0)] + 2L * own)).Max();
+
     /// <summary>Parameters of such an autoencoder.</summary>
     public long ParameterCount()
     {

@@ -1,4 +1,5 @@
 using Microsoft.ML.Mobius.Layers;
+using Microsoft.ML.Mobius.Torch;
 using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -32,10 +33,8 @@ internal sealed class Encoder : nn.Module<Tensor, Tensor>
     /// <returns>[N, 2 c, h, w].</returns>
     public override Tensor forward(Tensor images)
     {
-        var h = _convIn.call(images);
-        foreach (var level in _downBlocks)
-            h = level.call(h);
-        return _convOut.call(nn.functional.silu(_normOut.call(_midBlock.call(h))));
+        Func<Tensor, Tensor> head = h => _convOut.call(nn.functional.silu(_normOut.call(h)));
+        return Passing.Along(images, [_convIn.call, .. _downBlocks.Select(level => (Func<Tensor, Tensor>)level.call), _midBlock.call, head]);
     }
 }
 
@@ -65,10 +64,8 @@ internal sealed class Decoder : nn.Module<Tensor, Tensor>
     /// <returns>[N, 3, H, W].</returns>
     public override Tensor forward(Tensor latents)
     {
-        var h = _midBlock.call(_convIn.call(latents));
-        foreach (var level in _upBlocks)
-            h = level.call(h);
-        return _convOut.call(nn.functional.silu(_normOut.call(h)));
+        Func<Tensor, Tensor> head = h => _convOut.call(nn.functional.silu(_normOut.call(h)));
+        return Passing.Along(latents, [_convIn.call, _midBlock.call, .. _upBlocks.Select(level => (Func<Tensor, Tensor>)level.call), head]);
     }
 
     /// <summary>The same, but for rounding, with so many rows at a time.</summary>
@@ -101,10 +98,8 @@ internal sealed class Level : nn.Module<Tensor, Tensor>
 
     public override Tensor forward(Tensor x)
     {
-        foreach (var resnet in _resnets)
-            x = resnet.call(x, null);
-        x = _downsamplers?[0].call(x) ?? x;
-        return _upsamplers?[0].call(x, null) ?? x;
+        IEnumerable<Func<Tensor, Tensor>> resampling = _downsamplers is not null ? [_downsamplers[0].call] : _upsamplers is not null ? [x => _upsamplers[0].call(x, null)] : [];
+        return Passing.Along(x, [.. _resnets.Select(resnet => (Func<Tensor, Tensor>)(x => resnet.call(x, null))), .. resampling]);
     }
 
     /// <summary>A level of the decoder, with so many rows at a time; disposes what it is given.</summary>
@@ -137,7 +132,7 @@ internal sealed class MiddleBlock : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor x) => _resnets[1].call(_attentions[0].call(_resnets[0].call(x, null)), null);
+    public override Tensor forward(Tensor x) => Passing.Along(x, x => _resnets[0].call(x, null), _attentions[0].call, x => _resnets[1].call(x, null));
 }
 
 /// <summary>x + attention(norm x) over the h·w positions of an image, one head.</summary>

@@ -135,6 +135,13 @@ public sealed record GenerationOptions
     /// </summary>
     public int DeepCacheInterval { get; init; } = 1;
 
+    /// <summary>
+    /// Memory in MiB that generating may take, at least 1, by <see cref="TextToVideoTransformer.EstimateMemory"/>; the default is null: as much as it takes. Of
+    /// <see cref="GuidanceInTurn"/>, <see cref="SpatialFrameChunk"/> and <see cref="DecodeRows"/> it then takes what is needed to fit, and no more. What does not fit even so is refused,
+    /// and the message says what would.
+    /// </summary>
+    public int? MemoryBudget { get; init; }
+
     /// <summary>Whether there must be a source to generate so.</summary>
     internal bool NeedsSource => Strength < 1 || HeldFrames > 0;
 
@@ -204,6 +211,8 @@ public sealed record GenerationOptions
             yield return $"DeepCacheInterval is {DeepCacheInterval}; at least 1 is needed.";
         else if (DeepCacheInterval > 1 && FrameWindow > 0)
             yield return $"DeepCacheInterval is {DeepCacheInterval}, but there are windows, which have nothing in common: FrameWindow is {FrameWindow}.";
+        if (MemoryBudget < 1)
+            yield return $"MemoryBudget is {MemoryBudget}; at least 1 MiB is needed.";
         if (NegativePrompt is null)
             yield return "NegativePrompt is null; use the empty text for none.";
     }

@@ -86,7 +86,7 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IT
     /// <summary>What was measured in training; empty lists if there was none.</summary>
     public TrainingHistory History { get; }
 
-    /// <summary>How videos are generated. May be set at any time; it is saved with the model.</summary>
+    /// <summary>How videos are generated. May be set at any time; it is saved with the model, but for the MemoryBudget, which is the machine's.</summary>
     /// <remarks>Views and prediction engines made earlier keep the options that they were made with.</remarks>
     /// <exception cref="ArgumentException">
     /// Options are out of their range; the message names all of them. Or the sampler cannot do what the model's scheduler_config.json asks for, or
@@ -270,6 +270,7 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IT
             ObjectDisposedException.ThrowIf(_disposed, this);
             Host.CheckAlive();
             var sampler = new TextToVideoSampler(_model);
+            how = Fitted(how);
             if (Problem(how, start?.Source) is { } problem)
                 throw new ArgumentException(problem, nameof(start));
             long[] shape = sampler.NoiseShape(how.Settings);
@@ -286,7 +287,7 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IT
     }
 
     /// <summary>Why a source does not go with the options; null if it does.</summary>
-    private static string? Problem(GenerationOptions how, VideoClip? source)
+    internal static string? Problem(GenerationOptions how, VideoClip? source)
     {
         string asked = FormattableString.Invariant($"Strength is {how.Strength} and HeldFrames {how.HeldFrames}");
         if (source is null)
@@ -308,6 +309,8 @@ public sealed partial class TextToVideoTransformer : RowToRowTransformerBase, IT
             : options.Strength < 1 ? FormattableString.Invariant($"Strength is {options.Strength}") : null;
         if (problems.Length == 0 && SamplerChoice.Problem(options.Sampler, _model.Schedule, options.SamplingSteps, options.Eta, leavesOut) is { } problem)
             problems = [problem];
+        if (problems.Length == 0 && OverBudget(options) is { } over)
+            problems = [over];
         if (problems.Length > 0)
             throw new ArgumentException("The options cannot be used: " + string.Join(' ', problems), nameof(options));
     }

@@ -12,4 +12,20 @@ internal static class Passing
         using var scope = NewDisposeScope();
         return compute().MoveToOuterDisposeScope();
     }
+
+    /// <summary>x through layers, one after the other; what lies between two of them goes once the second has taken it.</summary>
+    /// <param name="x">Stays.</param>
+    /// <param name="layers">Each gives a new tensor.</param>
+    public static Tensor Along(Tensor x, params IEnumerable<Func<Tensor, Tensor>> layers)
+    {
+        var h = x;
+        foreach (var layer in layers)
+        {
+            var next = Through(() => layer(h));
+            if (!ReferenceEquals(h, x))
+                h.Dispose();
+            h = next;
+        }
+        return h;
+    }
 }

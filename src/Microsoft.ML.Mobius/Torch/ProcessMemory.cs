@@ -6,6 +6,9 @@ namespace Microsoft.ML.Mobius.Torch;
 /// <summary>Resident memory of this process; libtorch's tensors are in it, where the garbage collector does not see them.</summary>
 internal static partial class ProcessMemory
 {
+    /// <summary>Bytes of growth that <see cref="ReturnUnusedIfGrown"/> lets pass.</summary>
+    public const long Growth = 256 << 20;
+
     /// <summary>Least resident memory since <see cref="ReturnUnusedIfGrown"/> last returned any.</summary>
     private static long s_least;
 
@@ -33,7 +36,7 @@ internal static partial class ProcessMemory
     public static void ReturnUnusedIfGrown()
     {
         long resident = Environment.WorkingSet;
-        if (resident > s_least + (256 << 20))
+        if (resident > s_least + Growth)
         {
             ReturnUnused();
             resident = Environment.WorkingSet;

@@ -91,6 +91,16 @@ public sealed class GenerateCommandTests
     }
 
     [TestMethod]
+    public void Run_MemoryBudget_IsToldTheEstimateOrRefused()
+    {
+        var run = Run("--prompt", "a fox", "--format", "png", "--memory-budget", "4000").Succeeded();
+        Assert.Contains("Generating takes about ", run.Error);
+        var refused = Run("--prompt", "a fox", "--width", "1024", "--height", "1024", "--frames", "500", "--memory-budget", "1");
+        Assert.AreNotEqual(0, refused.ExitCode);
+        Assert.Contains("MemoryBudget is 1 MiB", refused.Error);
+    }
+
+    [TestMethod]
     public void Run_PromptFileAndSeveralPerPrompt_NamesThemBySeed()
     {
         File.WriteAllText(_files.File("prompts.txt"), "a fox\n\n  a cat \n");

@@ -44,8 +44,13 @@ internal sealed class TransformerBlock : nn.Module<Tensor, Tensor?, Tensor>
         var y = Passing.Through(() => x + _attention1.call(Placed(_norm1.call(x)), null));
         var z = Passing.Through(() => y + _attention2.call(Placed(_norm2.call(y)), context));
         y.Dispose();
-        return (FeedForwards?.Run(Fed, z) ?? Fed(z)).MoveToOuterDisposeScope();
+        return (FeedForwards?.Run(Fed, z) ?? (IsInPieces(z.numel()) && !is_grad_enabled() ? Recomputation.InPieces(Fed, z) : Fed(z))).MoveToOuterDisposeScope();
     }
+
+    /// <summary>
+    /// Whether the feed-forward, twelve times x at once, is computed for some rows at a time where nothing is recorded: from a million numbers on, when it would take 48 MiB.
+    /// </summary>
+    public static bool IsInPieces(long numbers) => numbers >= 1 << 20;
 
     private Tensor Fed(Tensor x) => Passing.Through(() => x + _feedForward.call(_norm3.call(x)));
 

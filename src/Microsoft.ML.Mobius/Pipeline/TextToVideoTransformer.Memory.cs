@@ -13,7 +13,7 @@ public sealed partial class TextToVideoTransformer
     /// What a value that comes and goes takes of the CPU's memory: more than 1 because convolutions order their inputs anew. Besides glibc's allocator holds memory unused, up to
     /// what <see cref="ProcessMemory"/> lets it, and of a small model some times what it needs. An upper bound, by measurements at two sizes of pictures and up to 64 frames.
     /// </summary>
-    private const double OfPassingOnCpu = 1.25, UnusedOnCpu = 3;
+    private const double OfPassingOnCpu = 1.5, UnusedOnCpu = 5;
 
     /// <summary>Latents of all frames that are there at once: noise, the current ones and the step's next, predictions, their sums over windows and what samplers remember.</summary>
     private const int LatentsAtOnce = 10;

@@ -35,6 +35,9 @@ internal sealed class Recomputation : IDisposable
         return result.MoveToOuterDisposeScope();
     }
 
+    /// <summary>A part that computes each row for itself, for some rows at a time.</summary>
+    public static Tensor InPieces(Func<Tensor, Tensor> part, Tensor x) => Passing.Through(() => cat([.. x.chunk(Pieces).Select(part)]));
+
     /// <summary>Computes a part within a part that is kept: unrecorded, and once more on the way back, which goes on from it through what was recorded before it.</summary>
     /// <param name="part">Computes each row for itself, and gives the same each time: it is called for some rows at a time, and once more by <see cref="Backward"/>.</param>
     /// <param name="x">All that it takes beside parameters, and taken by nothing else; rows along the first axis.</param>
@@ -45,7 +48,7 @@ internal sealed class Recomputation : IDisposable
         var taken = x.alias().DetachFromDisposeScope();
         Tensor result;
         using (no_grad())
-            result = cat([.. x.chunk(Pieces).Select(part)]).detach().requires_grad_(true).DetachFromDisposeScope();
+            result = InPieces(part, x).detach().requires_grad_(true).DetachFromDisposeScope();
         _parts.Push((gradient =>
         {
             var gradients = taken.detach().chunk(Pieces).Zip(gradient.chunk(Pieces), (piece, gradient) =>

@@ -1,3 +1,5 @@
+using Microsoft.ML.Mobius.Layers;
+
 namespace Microsoft.ML.Mobius.UNet;
 
 /// <summary>What one pass through a video U-Net takes at once where nothing is recorded, counted layer by layer along its plan; no tensor is made.</summary>
@@ -12,10 +14,10 @@ namespace Microsoft.ML.Mobius.UNet;
 internal sealed class SamplingFootprint(UNetConfig config, long frames, long height, long width, long spatialFrameChunk = 0)
 {
     /// <summary>
-    /// In a transformer: its tokens, two sums on their way, a norm, and the 8 + 4 of the feed-forward and its gate. In TC: the sequence, results of the four convolutions and what the last
-    /// of them needs. In a stream's layer beside: L(s), P(u) and their sum.
+    /// In a transformer: its tokens, a sum on their way, a norm, and the 8 + 4 of the feed-forward and its gate; or, where that is computed in pieces, queries, keys, values, what they
+    /// attend to, its projection and the next sum. In TC: the sequence, results of the four convolutions and what the last of them needs. In a stream's layer beside: L(s), P(u) and their sum.
     /// </summary>
-    private const int Transformer = 1 + 2 + 1 + 12, TemporalConvolution = 1 + 4 + 3, Entrance = 3;
+    private const int WholeTransformer = 1 + 1 + 1 + 12, TransformerInPieces = 1 + 1 + 1 + 6, TemporalConvolution = 1 + 4 + 3, Entrance = 3;
 
     private readonly bool _stream = config.Layout == UNetLayout.StreamParallel;
     private readonly double _share = spatialFrameChunk == 0 || config.Layout != UNetLayout.StreamParallel ? 1 : Math.Min(1, (double)spatialFrameChunk / frames);
@@ -33,7 +35,7 @@ internal sealed class SamplingFootprint(UNetConfig config, long frames, long hei
 
         Push(Streams(first, 0, _stream));
         if (!_stream && config.Motion is null)
-            Need(Transformer * Values(first, 0));
+            Need(Transformer(8 * (first / config.Heads(0)) * (Values(first, 0) / first)));
         foreach (var level in plan.Down)
         {
             Layers(level, _stream);
@@ -77,21 +79,23 @@ internal sealed class SamplingFootprint(UNetConfig config, long frames, long hei
             if (skips)
                 _kept -= _skips.Pop();
             long given = skips ? below + Streams(level.SkipChannels[i], level.Depth, stream) : Streams(level.InChannels[i], level.Depth, stream);
-            double space = Math.Max((skips ? wide : 0) + Math.Max(2 * wide + 2 * one, 4 * one), attends ? (1 + Transformer) * one : 0);
+            double space = Math.Max((skips ? wide : 0) + Math.Max(2 * wide + 2 * one, 4 * one), attends ? one + Transformer(one) : 0);
             if (stream)
             {
                 long ofU = Values(config.TemporalChannels(c), level.Depth);
                 Need(given + one + _share * space + (_share < 1 ? one : 0));
-                Need(given + one + (Entrance + Math.Max(TemporalConvolution, attends ? 1 + Transformer : 0)) * ofU);
+                Need(given + one + Entrance * ofU + Math.Max(TemporalConvolution * ofU, attends ? ofU + Transformer(ofU) : 0));
             }
             else
-                Need(given + (skips ? wide : 0) + Math.Max(space, 3 * one + Math.Max(config.Motion is null ? TemporalConvolution : 0, attends || config.Motion is not null ? Transformer : 0) * one));
+                Need(given + (skips ? wide : 0) + Math.Max(space, 3 * one + Math.Max(config.Motion is null ? TemporalConvolution * one : 0, attends || config.Motion is not null ? Transformer(one) : 0)));
             below = Streams(c, level.Depth, stream);
             if (!skips && !level.IsMiddle)
                 Push(below);
         }
         return below;
     }
+
+    private static long Transformer(long values) => (TransformerBlock.IsInPieces(values) ? TransformerInPieces : WholeTransformer) * values;
 
     private void Push(long values)
     {

@@ -185,8 +185,6 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         }
 
         bool onCpu = model.Device.type == DeviceType.CPU;
-        if (onCpu)
-            ProcessMemory.ReturnUnusedIfGrown();
         if (z.shape[0] == 1 || (!onCpu && !settings.GuidanceInTurn))
             return Rows(.., caches[0]);
         return SideBySide.Joined(() => Rows(..1, caches[0]), () => Rows(1.., caches[1]), settings.GuidanceInTurn);
@@ -222,6 +220,8 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         int frames = (int)latents.shape[2];
         byte[] pixels = [];
         long height = 0, width = 0;
+        if (latents.device_type == DeviceType.CPU)
+            ProcessMemory.ReturnUnused();                                                 // what denoising took and nobody needs now
         for (int f = 0; f < frames; f++)
         {
             using var scope = NewDisposeScope();

@@ -250,5 +250,12 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     /// <summary>What is recomputed on its own, at that depth: the number of its level from the outside, or <see cref="Between"/>.</summary>
     protected Tensor Part(Recomputation? recomputation, int depth, Func<Tensor> part)
-        => recomputation?.Run(part, keep: !RecomputeActivations || depth >= KeptDepth || depth == Between) ?? Passing.Through(part);
+    {
+        if (recomputation is not null)
+            return recomputation.Run(part, keep: !RecomputeActivations || depth >= KeptDepth || depth == Between);
+        var result = Passing.Through(part);
+        if (!is_grad_enabled() && result.device_type == DeviceType.CPU)
+            ProcessMemory.ReturnUnusedIfGrown();
+        return result;
+    }
 }

@@ -36,7 +36,7 @@ internal static class Measuring
         var mlContext = new MLContext(seed: 0) { GpuDeviceId = work.OnGpu ? 0 : null };
         var arm = Arm.Named(work.Arm);
         bool cut = options.Layout == UNetLayout.Serial;
-        var start = work.Size.Start(image => others = Count(image.TextEncoder) + Count(image.Autoencoder), cut ? arm.Inner(work.Size) / work.WidthDivisor : Arm.All32);
+        var start = work.Size.Start(image => others = Count(image.TextEncoder) + Count(image.Autoencoder), cut ? arm.Inner(work.Size) / Math.Max(1, work.WidthDivisor) : Arm.All32);
         var trainer = new TextToVideoTrainer(mlContext, options, start);
         long estimated = trainer.EstimateMemory().PeakBytes;
         var data = mlContext.Data.LoadFromEnumerable(Clips(work));
@@ -61,7 +61,7 @@ internal static class Measuring
             HeldOutFraction = 0, EvaluateEvery = 0, SamplingSteps = SamplingSteps,
         };
         Arm.Named(work.Arm).Change(options);
-        if (work.WidthDivisor > 1)
+        if (work.WidthDivisor > 0)
             options.TemporalWidthDivisor = work.WidthDivisor;
         return options;
     }

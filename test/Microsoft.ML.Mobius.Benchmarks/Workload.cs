@@ -21,10 +21,10 @@ internal enum Activity
 /// <param name="Frames">Per clip.</param>
 /// <param name="Batch">Clips per step.</param>
 /// <param name="Side">Height and width of the latents.</param>
-/// <param name="WidthDivisor">How many times narrower than else temporal layers are: the temporal stream itself, or in Serial the layers inside.</param>
+/// <param name="WidthDivisor">How many times narrower than the spatial ones temporal layers are: the temporal stream itself, or in Serial the layers inside; 0 for the arm's own.</param>
 /// <param name="OnGpu">Whether GPU 0 computes; memory is then what its driver says is in use on it in the end, by whomever.</param>
 internal sealed record Workload(
-    Activity Activity, string Arm, ModelSize Size, int Count, int Frames = 8, int Batch = 1, int Side = 32, int WidthDivisor = 1, bool OnGpu = false);
+    Activity Activity, string Arm, ModelSize Size, int Count, int Frames = 8, int Batch = 1, int Side = 32, int WidthDivisor = 0, bool OnGpu = false);
 
 /// <summary>What came out.</summary>
 /// <param name="CpuSeconds">Processor time of each step, or video, over all threads.</param>

@@ -258,7 +258,7 @@ public sealed partial class TextToVideoTrainer
 
         /// <summary>
         /// Memory in MiB that training may take at its peak, at least 1, by <see cref="TextToVideoTrainer.EstimateMemory"/>; the default is null: as much as it takes. If
-        /// <see cref="RecomputeActivations"/> is null, activations are then recomputed where they would not fit, in any layout, and there alone. If that does not fit
+        /// <see cref="RecomputeActivations"/> is null, activations are then recomputed where they would not fit, in any layout, and there alone; in StreamParallel as few of them as fit. If that does not fit
         /// either, fitting is refused before anything is read, and the message says what would fit.
         /// </summary>
         public int? MemoryBudget { get; set; }

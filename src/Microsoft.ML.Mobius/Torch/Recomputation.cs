@@ -45,10 +45,10 @@ internal sealed class Recomputation : IDisposable
     public Tensor Run(Func<Tensor, Tensor> part, Tensor x)
     {
         using var scope = NewDisposeScope();
-        var taken = x.alias().DetachFromDisposeScope();
         Tensor result;
         using (no_grad())
             result = InPieces(part, x).detach().requires_grad_(true).DetachFromDisposeScope();
+        var taken = x.alias().DetachFromDisposeScope();
         _parts.Push((gradient =>
         {
             var gradients = taken.detach().chunk(Pieces).Zip(gradient.chunk(Pieces), (piece, gradient) =>

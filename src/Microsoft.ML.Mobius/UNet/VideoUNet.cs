@@ -178,9 +178,16 @@ internal abstract class VideoUNet : nn.Module<Tensor, Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         using var recomputation = FramesAreImages || (!RecomputeActivations && passed is null) ? null : new Recomputation();
+        Tensor computed;
         RecomputeFeedForwards(RecomputeActivations && KeptDepth == 0 ? recomputation : null);
-        var computed = loss(recomputation is null ? call(z, t, text) : Forward(z, t, text, recomputation));
-        RecomputeFeedForwards(null);
+        try
+        {
+            computed = loss(recomputation is null ? call(z, t, text) : Forward(z, t, text, recomputation));
+        }
+        finally
+        {
+            RecomputeFeedForwards(null);
+        }
         ReturnUnused(z);
         computed.backward();
         if (recomputation is null)

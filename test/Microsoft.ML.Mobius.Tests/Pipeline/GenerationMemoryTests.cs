@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using System.Text.RegularExpressions;
 using Microsoft.ML.Mobius.Sampling;
 using Microsoft.ML.Mobius.UNet;
@@ -86,15 +85,7 @@ public sealed partial class GenerationMemoryTests
     [DataRow("windows-of-16")]
     public void EstimateMemory_OfTheSmallNetwork_IsABound(string way)
     {
-        if (!OperatingSystem.IsLinux())
-            Assert.Inconclusive("The allocator is another one.");
-        string workload = $$"""
-            {"Activity": 1, "Arm": "{{way}}", "Size": {"Name": "small", "Channels": [64, 128, 256, 256], "CrossAttention": 256}, "Count": 1, "Frames": 8, "Batch": 1, "Side": 32}
-            """;
-        var (exitCode, output, error) = SecondProcess.Run("Microsoft.ML.Mobius.Benchmarks.dll", ["measure", workload.Trim()]);
-        Assert.AreEqual(0, exitCode, error);
-        using var measured = JsonDocument.Parse(output[output.IndexOf('{')..]);
-        double peak = measured.RootElement.GetProperty("PeakBytes").GetInt64(), estimated = measured.RootElement.GetProperty("EstimatedBytes").GetInt64();
+        var (peak, estimated) = SmallMeasurement.Of(activity: 1, way);
         Assert.IsInRange(0.95 * peak, 1.3 * peak, estimated, $"{peak / (1 << 20):F0} MiB were measured, {estimated / (1 << 20):F0} MiB estimated.");
     }
 

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Microsoft.ML.Mobius.Autoencoder;
 using Microsoft.ML.Mobius.Models;
 using Microsoft.ML.Mobius.Text;
@@ -113,15 +112,7 @@ public sealed class MemoryEstimateTests
     [DataRow("stream-parallel-default-without-narrow-stream")]
     public void Peak_OfTheSmallArm_IsWithinATenthOfTheMeasured(string arm)
     {
-        if (!OperatingSystem.IsLinux())
-            Assert.Inconclusive("The allocator is another one.");
-        string workload = $$"""
-            {"Activity": 0, "Arm": "{{arm}}", "Size": {"Name": "small", "Channels": [64, 128, 256, 256], "CrossAttention": 256}, "Count": 1, "Frames": 8, "Batch": 1, "Side": 32}
-            """;
-        var (exitCode, output, error) = SecondProcess.Run("Microsoft.ML.Mobius.Benchmarks.dll", ["measure", workload.Trim()]);
-        Assert.AreEqual(0, exitCode, error);
-        using var measured = JsonDocument.Parse(output[output.IndexOf('{')..]);
-        double peak = measured.RootElement.GetProperty("PeakBytes").GetInt64(), estimated = measured.RootElement.GetProperty("EstimatedBytes").GetInt64();
+        var (peak, estimated) = SmallMeasurement.Of(activity: 0, arm);
         Assert.AreEqual(peak, estimated, 0.1 * peak, $"{peak / (1 << 20):F0} MiB were measured, {estimated / (1 << 20):F0} MiB estimated.");
     }
 

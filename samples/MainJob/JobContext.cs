@@ -5,9 +5,9 @@ namespace Microsoft.ML.Mobius.Samples.MainJob;
 /// <summary>Makes the <see cref="MLContext"/> of both commands.</summary>
 internal static class JobContext
 {
-    private static readonly string[] s_shown = ["Opened '", "Resumed ", "Trained are ", "Training takes ", "Stopped after "];
+    private static readonly string[] s_shown = ["Opened '", "Convolutions ", "Resumed ", "Trained are ", "Training takes ", "Stopped after "];
 
-    /// <summary>Seeded, with warnings shown, what was read of a pretrained model or a checkpoint, what is trained, and that it ended early.</summary>
+    /// <summary>Seeded, with warnings shown, what was read of a pretrained model or a checkpoint, that convolutions are slow, what is trained, and that it ended early.</summary>
     public static MLContext Create(int seed)
     {
         var mlContext = new MLContext(seed);

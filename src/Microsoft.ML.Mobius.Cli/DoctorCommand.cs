@@ -22,7 +22,7 @@ internal static class DoctorCommand
         command.SetAction(parsed =>
         {
             var terminal = mobius.TerminalFor(parsed);
-            Finding[] findings = [Program(), Encoders(), NativeLibrary(), Gpu(), Memory(), Disk()];
+            Finding[] findings = [Program(), Encoders(), NativeLibrary(), Convolutions(), Gpu(), Memory(), Disk()];
             bool healthy = findings.All(finding => finding.State != State.Missing);
             var result = new JsonObject
             {
@@ -71,6 +71,10 @@ internal static class DoctorCommand
         return two.item<float>() != 2 ? new("library", State.Missing, "the native library adds 1 and 1 wrongly")
             : new("library", State.Good, NativeLibraryFix.Applied ? "loads, from a copy made for this system's older C++ runtime" : "loads");
     });
+
+    private static Finding Convolutions() => OneDnnFix.Notice is { } notice
+        ? new("oneDNN", State.Poor, notice, "A machine whose hypervisor passes CPUID leaf 0x8000001D on (QEMU: -cpu host,topoext=on) computes faster.")
+        : new("oneDNN", State.Good, "convolves on the CPU");
 
     private static Finding Gpu() => Look("gpu", () =>
     {

@@ -21,6 +21,7 @@ internal sealed class Terminal
 {
     private const int PlainWidth = 10_000;      // where lines are never broken
 
+    private static readonly string[] s_shown = ["Resumed ", "Convolutions "];
     private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private readonly TextWriter _output;
@@ -88,7 +89,7 @@ internal sealed class Terminal
         {
             if (e.Kind is ChannelMessageKind.Warning or ChannelMessageKind.Error)
                 Warn(e.RawMessage);
-            else if (e.Kind == ChannelMessageKind.Info && (_verbose || e.RawMessage.StartsWith("Resumed ", StringComparison.Ordinal)) && !_quiet)
+            else if (e.Kind == ChannelMessageKind.Info && (_verbose || s_shown.Any(start => e.RawMessage.StartsWith(start, StringComparison.Ordinal))) && !_quiet)
                 _side.WriteLine(e.RawMessage);
         };
         return mlContext;

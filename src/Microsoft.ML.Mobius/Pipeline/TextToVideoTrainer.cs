@@ -88,6 +88,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         long seed = _options.Seed ?? environment.Seed ?? 0;
         Agree(group, seed);
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning, group.LocalRank);
+        if (device.type == TorchSharp.DeviceType.CPU && OneDnnFix.Notice is { } notice)
+            channel.Info(notice);
         if (_options is { Steps: > 0, SpatialPrecision: SpatialPrecision.Float16 } && device.type == TorchSharp.DeviceType.CPU)
             throw _host.ExceptUserArg(nameof(Options.SpatialPrecision), "SpatialPrecision is Float16, which is for a GPU alone: on the CPU, Float32 and BFloat16 are possible.");
         using var tf32 = Tf32.Allow(_options.AllowTf32, device.type);

@@ -56,7 +56,7 @@ internal static class NativeLibraryFix
     }
 
     /// <summary>A native library as deployed: beside the application, or in one of the folders its deps.json names.</summary>
-    private static string? Find(string file)
+    internal static string? Find(string file)
     {
         var folders = ((string?)AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries);
         return folders.Append(AppContext.BaseDirectory)

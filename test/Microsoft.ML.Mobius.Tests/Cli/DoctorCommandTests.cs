@@ -8,7 +8,7 @@ public sealed class DoctorCommandTests
     {
         var run = CommandRun.Of("doctor", "--json").Succeeded();
         Assert.IsTrue(run.Json["healthy"]!.GetValue<bool>());
-        CollectionAssert.AreEqual(new[] { "ffmpeg", "encoders", "library", "gpu", "memory", "disk" },
+        CollectionAssert.AreEqual(new[] { "ffmpeg", "encoders", "library", "oneDNN", "gpu", "memory", "disk" },
             run.Json["checks"]!.AsArray().Select(check => $"{check!["name"]}").ToArray());
         Assert.Contains("version ", $"{run.Json["checks"]![0]!["found"]}");
         Assert.Contains("ok", CommandRun.Of("doctor").Succeeded().Output);

@@ -129,10 +129,11 @@ internal static class GenerateCommand
         terminal.Watch("Generating", meter =>
         {
             // Several ranks make the videos in turn, and rank 0 writes them all.
-            byte[] Made(string prompt, int i) => VideoMessage.Of(model.Generate(prompt, model.Generation with { Seed = model.Generation.Seed + i }, at => meter(
-                (made.Count + (double)at.Step / at.Steps) / count, $"video {made.Count + 1}/{count}  {prompt}"), terminal.Token, start));
+            VideoClip Made(string prompt, int i) => model.Generate(prompt, model.Generation with { Seed = model.Generation.Seed + i }, at => meter(
+                (made.Count + (double)at.Step / at.Steps) / count, $"video {made.Count + 1}/{count}  {prompt}"), terminal.Token, start);
             using var videos = ProcessGroup.Current.InTurn(
-                from prompt in prompts from i in Enumerable.Range(0, perPrompt) select new Func<byte[]>(() => Made(prompt, i))).GetEnumerator();
+                from prompt in prompts from i in Enumerable.Range(0, perPrompt) select new Func<VideoClip>(() => Made(prompt, i)),
+                VideoMessage.Of, VideoMessage.Read).GetEnumerator();
             foreach (string prompt in prompts)
                 for (int i = 0; i < perPrompt; i++)
                 {
@@ -143,9 +144,9 @@ internal static class GenerateCommand
                         videos.MoveNext();
                         if (!ProcessGroup.IsStartedFirst)
                             continue;
-                        var clip = VideoMessage.Read(videos.Current);
+                        var clip = videos.Current;
                         string path = Write(Path.Combine(folder, names.Next(prompt, how.Seed)), clip, format, upscale, terminal.Token);
-                        if (rows.Count < RowsOnSheet)
+                        if (sheet && rows.Count < RowsOnSheet)
                             rows.Add(new ContactSheetRow(prompt, clip));
                         made.Add(new JsonObject
                         {

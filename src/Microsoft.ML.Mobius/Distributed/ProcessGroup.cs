@@ -201,15 +201,24 @@ internal sealed unsafe class ProcessGroup
     }
 
     /// <summary>Shares out what can be made piece by piece: the ranks take the pieces in turn. All get all, in order.</summary>
-    /// <param name="pieces">Each gives its piece as bytes; they are looked at as many at a time as there are ranks, and the same on all ranks.</param>
-    public IEnumerable<byte[]> InTurn(IEnumerable<Func<byte[]>> pieces)
+    /// <param name="pieces">Each makes its piece; they are looked at as many at a time as there are ranks, and the same on all ranks.</param>
+    /// <param name="write">A piece as bytes, for the other ranks.</param>
+    /// <param name="read">The piece of another rank.</param>
+    public IEnumerable<T> InTurn<T>(IEnumerable<Func<T>> pieces, Func<T, byte[]> write, Func<byte[], T> read)
     {
         foreach (var round in pieces.Chunk(Size))
         {
-            byte[]? own = Rank < round.Length ? Guard(round[Rank]) : null;
+            var own = Rank < round.Length ? Guard(round[Rank]) : default;
             for (int from = 0; from < round.Length; from++)
-                yield return Broadcast(own, from);
+                yield return Rank != from ? read(Broadcast((byte[]?)null, from)) : Shared(own!, write);
         }
+    }
+
+    private T Shared<T>(T piece, Func<T, byte[]> write)
+    {
+        if (!IsAlone)
+            Broadcast(write(piece), Rank);
+        return piece;
     }
 
     /// <summary>Ends the job if ranks have a problem: the first of them throws, and the others wait for the end.</summary>

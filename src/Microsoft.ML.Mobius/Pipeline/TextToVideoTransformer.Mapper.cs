@@ -52,17 +52,17 @@ public sealed partial class TextToVideoTransformer
             if (_shared is not null)
             {
                 var rows = new Queue<Row>();
-                var videos = ProcessGroup.Current.InTurn(Ahead(rows)).GetEnumerator();
+                var videos = ProcessGroup.Current.InTurn(Ahead(rows), VideoMessage.Of, VideoMessage.Read).GetEnumerator();
                 long next = 0;
                 disposer = videos.Dispose;
                 make = row =>
                 {
-                    (byte[] video, Row? ahead) = ([], null);
+                    (VideoClip? video, Row? ahead) = (null, null);
                     for (; next <= input.Position && videos.MoveNext(); next++)
                         (video, ahead) = (videos.Current, rows.Dequeue());
                     if (ahead is null || ahead != row with { Source = ahead.Source })
                         throw Host.Except("Several ranks share the rows out: they must be read in their order, and be the same each time.");
-                    return VideoMessage.Read(video);
+                    return video!;
                 };
             }
             ValueGetter<VideoClip?> getter = (ref VideoClip? value) =>
@@ -97,7 +97,7 @@ public sealed partial class TextToVideoTransformer
         }
 
         /// <summary>The videos of all rows, each to be made by one of the ranks; the rows are kept for comparison.</summary>
-        private IEnumerable<Func<byte[]>> Ahead(Queue<Row> rows)
+        private IEnumerable<Func<VideoClip>> Ahead(Queue<Row> rows)
         {
             using var cursor = _shared!.GetRowCursor(
                 new[] { _prompt, _negativePrompt, _seed, _source }.OfType<DataViewSchema.Column>());
@@ -106,7 +106,7 @@ public sealed partial class TextToVideoTransformer
             {
                 var row = read();
                 rows.Enqueue(row);
-                yield return () => VideoMessage.Of(Made(row));
+                yield return () => Made(row);
             }
         }
 

@@ -11,9 +11,9 @@ internal static class VideoMessage
     public static byte[] Of(VideoClip clip)
         => [.. MemoryMarshal.AsBytes<double>([clip.FrameCount, clip.Height, clip.Width, clip.FrameRate]), .. clip.Pixels.Span];
 
-    public static VideoClip Read(ReadOnlySpan<byte> message)
+    public static VideoClip Read(byte[] message)
     {
-        var head = MemoryMarshal.Cast<byte, double>(message[..Start]);
-        return new VideoClip(message[Start..], (int)head[0], (int)head[1], (int)head[2], head[3]);
+        var head = MemoryMarshal.Cast<byte, double>(message.AsSpan(0, Start));
+        return new VideoClip(message.AsSpan(Start), (int)head[0], (int)head[1], (int)head[2], head[3]);
     }
 }

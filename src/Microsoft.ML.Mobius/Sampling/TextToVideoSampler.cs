@@ -234,6 +234,6 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
                 pixels = new byte[frames * height * width * 3];
             bytes.bytes.CopyTo(pixels.AsSpan((int)(f * height * width * 3)));
         }
-        return new VideoClip(pixels, frames, (int)height, (int)width, frameRate);
+        return VideoClip.Owning(pixels, frames, (int)height, (int)width, frameRate);
     }
 }

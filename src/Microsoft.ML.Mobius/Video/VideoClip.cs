@@ -18,6 +18,11 @@ public sealed class VideoClip
     /// <exception cref="ArgumentOutOfRangeException">A count, a size or the rate is out of its range.</exception>
     /// <exception cref="ArgumentException"><paramref name="pixels"/> has another length than F·H·W·3.</exception>
     public VideoClip(ReadOnlySpan<byte> pixels, int frameCount, int height, int width, double frameRate, string? source = null)
+        : this(pixels.ToArray(), frameCount, height, width, frameRate, source)
+    {
+    }
+
+    private VideoClip(byte[] pixels, int frameCount, int height, int width, double frameRate, string? source)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(frameCount, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(height, 1);
@@ -29,13 +34,17 @@ public sealed class VideoClip
             throw new ArgumentException(
                 $"Expected {expected} bytes for {frameCount} frames of {width}x{height} RGB pixels, got {pixels.Length}.", nameof(pixels));
 
-        _pixels = pixels.ToArray();
+        _pixels = pixels;
         FrameCount = frameCount;
         Height = height;
         Width = width;
         FrameRate = frameRate;
         Source = source;
     }
+
+    /// <summary>Makes a clip of pixels that nobody changes from now on: they are not copied.</summary>
+    internal static VideoClip Owning(byte[] pixels, int frameCount, int height, int width, double frameRate, string? source = null)
+        => new(pixels, frameCount, height, width, frameRate, source);
 
     /// <summary>All frames, [F, H, W, 3] bytes in 0..255.</summary>
     public ReadOnlyMemory<byte> Pixels => _pixels;

@@ -170,6 +170,6 @@ public static class VideoReader
         for (int i = 0; i < rgb.Length / 3; i++)
             for (int c = 0, white = 255 - premultiplied[i * 4 + 3]; c < 3; c++)
                 rgb[i * 3 + c] = (byte)Math.Min(255, premultiplied[i * 4 + c] + white);
-        return new VideoClip(rgb, count, reading.Height, reading.Width, reading.Rate, path);
+        return VideoClip.Owning(rgb, count, reading.Height, reading.Width, reading.Rate, path);
     }
 }

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Microsoft.ML.Mobius.Distributed;
 using Microsoft.ML.Mobius.Files;
 using Microsoft.ML.Mobius.Sampling;
+using Microsoft.ML.Mobius.Torch;
 using Microsoft.ML.Mobius.Video;
 
 namespace Microsoft.ML.Mobius.Cli;
@@ -121,7 +122,11 @@ internal static class GenerateCommand
             throw new ArgumentException(problem);
         var estimate = model.EstimateMemory();
         if (ProcessGroup.IsStartedFirst)
+        {
             terminal.Note($"Generating takes {estimate}.");
+            if (model.IsOnCpu && OneDnnFix.Notice is { } notice)
+                terminal.Note(notice);
+        }
         var names = new VideoFileNames();
         var (rows, made) = (new List<ContactSheetRow>(), new JsonArray());
         int count = prompts.Length * perPrompt;

@@ -88,8 +88,6 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         long seed = _options.Seed ?? environment.Seed ?? 0;
         Agree(group, seed);
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning, group.LocalRank);
-        if (device.type == TorchSharp.DeviceType.CPU && OneDnnFix.Notice is { } notice)
-            channel.Info(notice);
         if (_options is { Steps: > 0, SpatialPrecision: SpatialPrecision.Float16 } && device.type == TorchSharp.DeviceType.CPU)
             throw _host.ExceptUserArg(nameof(Options.SpatialPrecision), "SpatialPrecision is Float16, which is for a GPU alone: on the CPU, Float32 and BFloat16 are possible.");
         using var tf32 = Tf32.Allow(_options.AllowTf32, device.type);
@@ -258,6 +256,8 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
         var architecture = ArchitectureOf(model);
         var footprint = Footprint(architecture);
         channel.Info($"Training takes {Estimate(architecture, footprint)}.");
+        if (model.Device.type == TorchSharp.DeviceType.CPU && OneDnnFix.Notice is { } notice)
+            channel.Info(notice);
         if (_options.MemoryBudget is { } budget)
             channel.Info($"MemoryBudget is {InMebibytes(budget)}: activations are {(!footprint.Recomputes ? "kept" : footprint.KeptDepth == int.MaxValue ? "recomputed" : "recomputed in part")}.");
         ReadClips(data, model, input, group, channel);

@@ -34,8 +34,6 @@ public sealed partial class TextToVideoTransformer
         using var channel = host.Start("Loading");
         var environment = (IHostEnvironmentInternal)host;
         var device = DeviceChoice.Resolve(environment.GpuDeviceId, environment.FallbackToCpu, channel.Warning);
-        if (device.type == TorchSharp.DeviceType.CPU && OneDnnFix.Notice is { } notice)
-            channel.Info(notice);
         var transformer = Read(host, ctx);
         try
         {

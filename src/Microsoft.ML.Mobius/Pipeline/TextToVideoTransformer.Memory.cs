@@ -18,6 +18,9 @@ public sealed partial class TextToVideoTransformer
     /// <summary>Latents of all frames that are there at once: noise, the current ones and the step's next, predictions, their sums over windows and what samplers remember.</summary>
     private const int LatentsAtOnce = 10;
 
+    /// <summary>Whether the CPU computes.</summary>
+    internal bool IsOnCpu => _model.Device.type == DeviceType.CPU;
+
     /// <summary>Says what generating a video will take in memory, without generating any.</summary>
     /// <param name="options">How; the default is null: as <see cref="Generation"/> says. Where they have a MemoryBudget, with what it chooses.</param>
     /// <exception cref="ArgumentException">Options are out of their range, or do not fit their MemoryBudget; the message names all of them.</exception>
@@ -31,7 +34,6 @@ public sealed partial class TextToVideoTransformer
     private GenerationEstimate Estimate(GenerationOptions how)
     {
         var (unet, autoencoder) = (_model.UNet.Config, _model.Autoencoder.Config());
-        bool onCpu = _model.Device.type == DeviceType.CPU;
         long height = how.Height / _model.Factor, width = how.Width / _model.Factor;
         var pass = new SamplingFootprint(unet, FramesAtOnce(how), height, width, how.SpatialFrameChunk);
         int guided = how.GuidanceScale == 1 ? 1 : 2, passes = how.GuidanceInTurn ? 1 : guided;
@@ -42,7 +44,7 @@ public sealed partial class TextToVideoTransformer
         long Taken(long passing)
         {
             double bytes = BytesOfValue * passing;
-            return (long)(onCpu ? OfPassingOnCpu * bytes + Math.Min(ProcessMemory.Growth, UnusedOnCpu * bytes) : bytes);
+            return (long)(IsOnCpu ? OfPassingOnCpu * bytes + Math.Min(ProcessMemory.Growth, UnusedOnCpu * bytes) : bytes);
         }
     }
 

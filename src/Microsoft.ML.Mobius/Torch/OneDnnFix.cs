@@ -25,7 +25,7 @@ internal static unsafe class OneDnnFix
         // NNPACK, which would be asked next, knows no such processor, and says so on standard error.
         foreach (string use in (string[])["_ZN2at7Context20setUserEnabledMkldnnEb", "_ZN2at7Context20setUserEnabledNNPACKEb"])
             ((delegate* unmanaged<nint, byte, void>)NativeLibrary.GetExport(library, use))(context(), 0);
-        Notice = "Convolutions are computed without oneDNN, slower and in more memory: this AMD processor does not tell of its caches, as in some virtual machines, and oneDNN's are wrong then.";
+        Notice = "Convolutions are computed without oneDNN, slower and in more memory than estimated: this AMD processor does not tell of its caches, as in some virtual machines, and oneDNN's are wrong then.";
     }
 
     /// <summary>Whether oneDNN would take a cache to be of one byte.</summary>

@@ -27,7 +27,8 @@ public sealed class MeasuredVideos
     public string Report(int joins)
     {
         double[] closings = [.. _videos.Select(video => Closing(video.Clip))], leaps = [.. _videos.Select(video => Leap(video.Clip))];
-        var steps = _videos.SelectMany(video => Progress(video.Asked, video.Clip, joins)).ToArray();
+        double[] steps = [.. _videos.SelectMany(video => Progress(video.Asked, video.Clip, joins, beside: 1))];
+        double[] means = [.. _videos.SelectMany(video => Progress(video.Asked, video.Clip, joins, beside: joins))];
         return string.Create(CultureInfo.InvariantCulture, $"""
             {AttributeScores.Table(_videos.Select(video => AttributeEvaluator.Evaluate(
                 video.Clip.Pixels.Span, video.Clip.FrameCount, video.Clip.Height, video.Clip.Width, video.Asked)))}
@@ -35,7 +36,8 @@ public sealed class MeasuredVideos
             Loops: from the last to the first frame no further than the median from frame to frame in {closings.Count(ratio => ratio <= 1)} of {closings.Length} videos;
             the ratio is {closings.Order().ElementAt(closings.Length / 2):F2} in the median and {closings.Max():F2} at most. The largest of all steps, that one included, is
             {leaps.Order().ElementAt(leaps.Length / 2):F2} times their median in the median and {leaps.Max():F2} at most.
-            Motion: {steps.Count(step => step > 0)} of {steps.Length} steps go on as the prompt says ({steps.Count(step => Math.Abs(step) < 0.25)} are below a quarter of a pixel).
+            Motion: {steps.Count(step => step > 0)} of {steps.Length} steps go on as the prompt says ({steps.Count(step => Math.Abs(step) < 0.25)} are below a quarter of a pixel; the worst is
+            {steps.DefaultIfEmpty().Min():F2} pixels), and {means.Count(step => step > 0)} of {means.Length} from the mean of {joins} frames to that of the next {joins}.
             """);
     }
 
@@ -66,21 +68,27 @@ public sealed class MeasuredVideos
         return sum / a.Length;
     }
 
-    /// <summary>How far the object goes on, in pixels, from the frame before a join to that at it; nothing where one of them shows none.</summary>
-    private static IEnumerable<double> Progress(ShapeCombination asked, VideoClip clip, int joins)
+    /// <summary>
+    /// How far the object goes on across a join, in pixels, from the mean of so many frames before it to that of as many after it; nothing where one of them shows none.
+    /// </summary>
+    private static IEnumerable<double> Progress(ShapeCombination asked, VideoClip clip, int joins, int beside)
     {
-        for (int f = joins; f < clip.FrameCount; f += joins)
-            if (ObjectMask.Of(clip.Frame(f - 1)) is { Count: > 0 } before && ObjectMask.Of(clip.Frame(f)) is { Count: > 0 } after)
-                yield return asked.Motion switch
-                {
-                    0 => before.Centroid.X - after.Centroid.X,
-                    1 => after.Centroid.X - before.Centroid.X,
-                    2 => before.Centroid.Y - after.Centroid.Y,
-                    3 => after.Centroid.Y - before.Centroid.Y,
-                    4 => Math.Sqrt(after.Count) - Math.Sqrt(before.Count),
-                    _ => Math.Sqrt(before.Count) - Math.Sqrt(after.Count),
-                };
+        double?[] places = [.. Enumerable.Range(0, clip.FrameCount).Select(f => ObjectMask.Of(clip.Frame(f)) is { Count: > 0 } mask ? Place(asked, mask) : (double?)null)];
+        for (int join = joins; join + beside <= places.Length; join += joins)
+            if (places[(join - beside)..(join + beside)] is var near && near.All(place => place is not null))
+                yield return near[beside..].Average()!.Value - near[..beside].Average()!.Value;
     }
+
+    /// <summary>How far an object is the way that it is said to go; of one that grows or shrinks the side of a square as large.</summary>
+    private static double Place(ShapeCombination asked, ObjectMask mask) => asked.Motion switch
+    {
+        0 => -mask.Centroid.X,
+        1 => mask.Centroid.X,
+        2 => -mask.Centroid.Y,
+        3 => mask.Centroid.Y,
+        4 => Math.Sqrt(mask.Count),
+        _ => -Math.Sqrt(mask.Count),
+    };
 
     private static IEnumerable<(ShapeCombination, VideoClip)> Listed(string file)
     {

@@ -57,6 +57,7 @@ public sealed class ShapesTests
         Assert.Contains("| all | 1 | 100.0 % | 100.0 % | 100.0 % | 100.0 % |", MeasuredVideos.Read(files.Folder).Report(1));
         Assert.Contains("Motion: 7 of 14 steps go on", videos.Report(1));
         Assert.Contains("Motion: 1 of 2 steps go on", videos.Report(4));
+        Assert.Contains("1 of 2 from the mean of 4 frames to that of the next 4", videos.Report(4));
         File.WriteAllText(files.PathOf("list.json"), """{ "videos": [] }""");
         Assert.Contains("list.json", Assert.ThrowsExactly<InvalidDataException>(() => MeasuredVideos.Read(files.PathOf("list.json"))).Message);
     }

@@ -220,7 +220,8 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
         int frames = (int)latents.shape[2];
         byte[] pixels = [];
         long height = 0, width = 0;
-        if (latents.device_type == DeviceType.CPU)
+        bool onCpu = latents.device_type == DeviceType.CPU;
+        if (onCpu)
             ProcessMemory.ReturnUnused();                                                 // what denoising took and nobody needs now
         for (int f = 0; f < frames; f++)
         {
@@ -233,6 +234,8 @@ internal sealed class TextToVideoSampler(TextToVideoModel model)
             if (f == 0)
                 pixels = new byte[frames * height * width * 3];
             bytes.bytes.CopyTo(pixels.AsSpan((int)(f * height * width * 3)));
+            if (onCpu)
+                ProcessMemory.ReturnUnusedIfGrown();
         }
         return VideoClip.Owning(pixels, frames, (int)height, (int)width, frameRate);
     }

@@ -73,7 +73,7 @@ internal static class DoctorCommand
     });
 
     private static Finding Convolutions() => OneDnnFix.Notice is { } notice
-        ? new("oneDNN", State.Poor, notice, "A machine whose hypervisor passes CPUID leaf 0x8000001D on (QEMU: -cpu host,topoext=on) computes faster.")
+        ? new("oneDNN", OneDnnFix.Applied ? State.Poor : State.Missing, notice, "Have the hypervisor pass CPUID leaf 0x8000001D on (QEMU: -cpu host,topoext=on).")
         : new("oneDNN", State.Good, "convolves on the CPU");
 
     private static Finding Gpu() => Look("gpu", () =>

@@ -15,17 +15,29 @@ internal static unsafe class OneDnnFix
     /// <summary>What to tell users who compute on the CPU; null where oneDNN is used.</summary>
     public static string? Notice { get; private set; }
 
+    /// <summary>Whether libtorch was told to do without oneDNN; where there is a notice nevertheless, convolutions are wrong.</summary>
+    public static bool Applied { get; private set; }
+
     [ModuleInitializer]
     internal static void Apply()
     {
-        if (!OperatingSystem.IsLinux() || !HidesCaches(CpuId) || NativeLibraryFix.Find("libtorch_cpu.so") is not { } path)
+        if (!HidesCaches(CpuId))
             return;
-        nint library = NativeLibrary.Load(path);
-        var context = (delegate* unmanaged<nint>)NativeLibrary.GetExport(library, "_ZN2at13globalContextEv");
+        Applied = OperatingSystem.IsLinux() && NativeLibraryFix.Find("libtorch_cpu.so") is { } path && SwitchOff(path);
+        Notice = (Applied ? "Convolutions are computed without oneDNN, slower and in more memory than estimated" : "Convolutions are wrong on this CPU, and oneDNN, which computes them, could not be switched off")
+            + ": this AMD processor does not tell of its caches, as in some virtual machines, and oneDNN's are wrong then.";
+    }
+
+    private static bool SwitchOff(string path)
+    {
         // NNPACK, which would be asked next, knows no such processor, and says so on standard error.
-        foreach (string use in (string[])["_ZN2at7Context20setUserEnabledMkldnnEb", "_ZN2at7Context20setUserEnabledNNPACKEb"])
-            ((delegate* unmanaged<nint, byte, void>)NativeLibrary.GetExport(library, use))(context(), 0);
-        Notice = "Convolutions are computed without oneDNN, slower and in more memory than estimated: this AMD processor does not tell of its caches, as in some virtual machines, and oneDNN's are wrong then.";
+        if (!NativeLibrary.TryLoad(path, out nint library) || !NativeLibrary.TryGetExport(library, "_ZN2at13globalContextEv", out nint context)
+            || !NativeLibrary.TryGetExport(library, "_ZN2at7Context20setUserEnabledMkldnnEb", out nint useOneDnn)
+            || !NativeLibrary.TryGetExport(library, "_ZN2at7Context20setUserEnabledNNPACKEb", out nint useNnpack))
+            return false;
+        foreach (nint use in (nint[])[useOneDnn, useNnpack])
+            ((delegate* unmanaged<nint, byte, void>)use)(((delegate* unmanaged<nint>)context)(), 0);
+        return true;
     }
 
     /// <summary>Whether oneDNN would take a cache to be of one byte.</summary>

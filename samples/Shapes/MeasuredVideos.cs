@@ -37,7 +37,7 @@ public sealed class MeasuredVideos
             the ratio is {closings.Order().ElementAt(closings.Length / 2):F2} in the median and {closings.Max():F2} at most. The largest of all steps, that one included, is
             {leaps.Order().ElementAt(leaps.Length / 2):F2} times their median in the median and {leaps.Max():F2} at most.
             Motion: {steps.Count(step => step > 0)} of {steps.Length} steps go on as the prompt says ({steps.Count(step => Math.Abs(step) < 0.25)} are below a quarter of a pixel; the worst is
-            {steps.DefaultIfEmpty().Min():F2} pixels), and {means.Count(step => step > 0)} of {means.Length} from the mean of {joins} frames to that of the next {joins}.
+            {steps.DefaultIfEmpty().Min():F2} pixels){(joins == 1 ? "" : $", and {means.Count(step => step > 0)} of {means.Length} from the mean of {joins} frames to that of the next {joins}")}.
             """);
     }
 

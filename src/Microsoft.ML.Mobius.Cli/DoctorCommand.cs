@@ -12,6 +12,7 @@ using Text = Spectre.Console.Text;       // here, for Microsoft.ML.Mobius.Text i
 /// <summary>Looks at what the library needs of the machine, and says what to do about what is missing.</summary>
 internal static class DoctorCommand
 {
+    private const string PassCachesOn = "Have the hypervisor pass CPUID leaf 0x8000001D on (QEMU: -cpu host,topoext=on).";
     private const double Gibibyte = 1L << 30;
     private const double LeastMemory = 2, LeastDisk = 2;
 
@@ -72,9 +73,9 @@ internal static class DoctorCommand
             : new("library", State.Good, NativeLibraryFix.Applied ? "loads, from a copy made for this system's older C++ runtime" : "loads");
     });
 
-    private static Finding Convolutions() => OneDnnFix.Notice is { } notice
-        ? new("oneDNN", OneDnnFix.Applied ? State.Poor : State.Missing, notice, "Have the hypervisor pass CPUID leaf 0x8000001D on (QEMU: -cpu host,topoext=on).")
-        : new("oneDNN", State.Good, "convolves on the CPU");
+    private static Finding Convolutions() => Look("oneDNN", () => !OneDnnFix.Works ? new("oneDNN", State.Missing, "convolves wrongly on this CPU", PassCachesOn)
+        : OneDnnFix.Notice is { } notice ? new("oneDNN", State.Poor, notice, PassCachesOn)
+        : new("oneDNN", State.Good, "convolves rightly on the CPU"));
 
     private static Finding Gpu() => Look("gpu", () =>
     {

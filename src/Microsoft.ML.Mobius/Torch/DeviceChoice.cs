@@ -11,10 +11,15 @@ internal static class DeviceChoice
     /// <param name="fallbackToCpu">Whether to compute on the CPU, with a warning, where that GPU is not there.</param>
     /// <param name="warn">Takes the warning.</param>
     /// <param name="localRank">Which of the processes on this machine: each takes a GPU of its own, from that one on, and from the first again where they are fewer.</param>
-    /// <exception cref="InvalidOperationException">The GPU is not there and falling back was not allowed.</exception>
+    /// <exception cref="InvalidOperationException">The GPU is not there and falling back was not allowed; or the CPU would compute, wrongly.</exception>
     public static Device Resolve(int? gpuDeviceId, bool fallbackToCpu, Action<string> warn, int localRank = 0)
-        => gpuDeviceId is { } gpu ? GpuCount() is var count && localRank > 0 && gpu < count ? Resolve((gpu + localRank) % count, fallbackToCpu, warn, count)
+    {
+        var device = gpuDeviceId is { } gpu ? GpuCount() is var count && localRank > 0 && gpu < count ? Resolve((gpu + localRank) % count, fallbackToCpu, warn, count)
             : Resolve(gpu, fallbackToCpu, warn, count) : CPU;
+        if (device.type == DeviceType.CPU)
+            OneDnnFix.Check();
+        return device;
+    }
 
     internal static Device Resolve(int gpu, bool fallbackToCpu, Action<string> warn, int gpuCount)
     {

@@ -1,43 +1,68 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace Microsoft.ML.Mobius.Torch;
 
 /// <summary>Keeps convolutions right on AMD processors that do not tell of their caches, as in some virtual machines.</summary>
 /// <remarks>
 /// oneDNN 3.7, by which libtorch 2.10 convolves on the CPU, takes what CPUID's leaf 0x8000001D says of an AMD processor's caches for true, and where it says nothing for one byte. For a
-/// cache so small it orders kernels of more than one position in another way, which writes the zeros that fill up the last block of channels over other weights: where channels are no
-/// multiple of 16 (8 with AVX2), results and gradients are wrong, and nothing tells. There libtorch is told to convolve without oneDNN: right, but slower, and in more memory.
+/// cache so small it orders kernels of more than one position in another way, which writes the zeros that fill up a block of channels over other weights: results and gradients are wrong, for
+/// most widths, and nothing tells. Its kernels for SSE4.1 take no channels that fill no block, and were right for all widths, strides and types that were tried, so that it is told, by its
+/// own setting, to use no newer instructions.
 /// </remarks>
-internal static unsafe class OneDnnFix
+internal static unsafe partial class OneDnnFix
 {
-    /// <summary>What to tell users who compute on the CPU; null where oneDNN is used.</summary>
+    private const string Setting = "ONEDNN_MAX_CPU_ISA", Instructions = "SSE41";
+
+    private static readonly Lazy<bool> s_works = new(Convolves);
+
+    /// <summary>What to tell users who compute on the CPU; null where nothing is changed.</summary>
     public static string? Notice { get; private set; }
 
-    /// <summary>Whether libtorch was told to do without oneDNN; where there is a notice nevertheless, convolutions are wrong.</summary>
-    public static bool Applied { get; private set; }
+    /// <summary>Whether convolutions are right.</summary>
+    public static bool Works => s_works.Value;
+
+    /// <exception cref="InvalidOperationException">Convolutions are wrong on this CPU.</exception>
+    public static void Check()
+    {
+        if (Notice is not null && !Works)
+            throw new InvalidOperationException($"Convolutions are wrong in this process: this AMD processor does not tell of its caches, and something convolved before Microsoft.ML.Mobius "
+                + $"was loaded, so that oneDNN did not read its setting. Have {Setting}={Instructions} in the environment when the program is started.");
+    }
 
     [ModuleInitializer]
     internal static void Apply()
     {
         if (!HidesCaches(CpuId))
             return;
-        Applied = OperatingSystem.IsLinux() && NativeLibraryFix.Find("libtorch_cpu.so") is { } path && SwitchOff(path);
-        Notice = (Applied ? "Convolutions are computed without oneDNN, slower and in more memory than estimated" : "Convolutions are wrong on this CPU, and oneDNN, which computes them, could not be switched off")
-            + ": this AMD processor does not tell of its caches, as in some virtual machines, and oneDNN's are wrong then.";
+        Notice = "Convolutions use no instructions newer than SSE4.1, and are slower: this AMD processor does not tell of its caches, as in some virtual machines, and oneDNN's are wrong otherwise.";
+        Environment.SetEnvironmentVariable(Setting, Instructions);
+        if (OperatingSystem.IsWindows())
+            return;
+        _ = SetNativeVariable(Setting, Instructions, overwrite: 1);      // elsewhere .NET's own copy of the environment is not the one that native code reads
+        SilenceNnpack();
     }
 
-    private static bool SwitchOff(string path)
+    /// <summary>NNPACK, which is asked where a convolution is small, knows no such processor, and says so each time.</summary>
+    private static void SilenceNnpack()
     {
-        // NNPACK, which would be asked next, knows no such processor, and says so on standard error.
-        if (!NativeLibrary.TryLoad(path, out nint library) || !NativeLibrary.TryGetExport(library, "_ZN2at13globalContextEv", out nint context)
-            || !NativeLibrary.TryGetExport(library, "_ZN2at7Context20setUserEnabledMkldnnEb", out nint useOneDnn)
-            || !NativeLibrary.TryGetExport(library, "_ZN2at7Context20setUserEnabledNNPACKEb", out nint useNnpack))
-            return false;
-        foreach (nint use in (nint[])[useOneDnn, useNnpack])
+        if (NativeLibraryFix.Find("libtorch_cpu.so") is { } path && NativeLibrary.TryLoad(path, out nint library)
+            && NativeLibrary.TryGetExport(library, "_ZN2at13globalContextEv", out nint context)
+            && NativeLibrary.TryGetExport(library, "_ZN2at7Context20setUserEnabledNNPACKEb", out nint use))
             ((delegate* unmanaged<nint, byte, void>)use)(((delegate* unmanaged<nint>)context)(), 0);
-        return true;
+    }
+
+    /// <summary>Whether a convolution, of channels that fill no block of any instructions, is the product that it is.</summary>
+    private static bool Convolves()
+    {
+        using var scope = NewDisposeScope();
+        using var _ = no_grad();
+        var (x, kernel) = (arange(4 * 28 * 256).reshape(4, 28, 16, 16).sin(), arange(28 * 28 * 9).reshape(28, 28, 3, 3).cos());
+        var (product, convolved) = (nn.functional.linear(x[.., .., ..3, ..3].flatten(1), kernel.flatten(1)), nn.functional.conv2d(x, kernel)[.., .., 0, 0]);
+        return convolved.allclose(product, rtol: 1e-3, atol: 1e-3);
     }
 
     /// <summary>Whether oneDNN would take a cache to be of one byte.</summary>
@@ -54,4 +79,7 @@ internal static unsafe class OneDnnFix
     }
 
     private static Func<int, int, (int Eax, int Ebx, int Ecx, int Edx)>? CpuId => X86Base.IsSupported ? X86Base.CpuId : null;
+
+    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetNativeVariable(string name, string value, int overwrite);
 }

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using Microsoft.ML.Mobius.Torch;
 
 namespace Microsoft.ML.Mobius.Tests;
 
@@ -12,8 +11,6 @@ internal static class SmallMeasurement
     {
         if (!OperatingSystem.IsLinux())
             Assert.Inconclusive("The allocator is another one.");
-        if (OneDnnFix.Notice is { } notice)
-            Assert.Inconclusive(notice);
         string workload = $$"""
             {"Activity": {{activity}}, "Arm": "{{arm}}", "Size": {"Name": "small", "Channels": [64, 128, 256, 256], "CrossAttention": 256}, "Count": 1, "Frames": 8, "Batch": 1, "Side": 32}
             """;

@@ -25,18 +25,26 @@ public sealed class OneDnnFixTests
     public void HidesCaches_NoCpuId_No() => Assert.IsFalse(OneDnnFix.HidesCaches(null));
 
     [TestMethod]
-    [DataRow(28, 28, 3, 1, DisplayName = "28 to 28, over frames")]
-    [DataRow(12, 20, 3, 3, DisplayName = "12 to 20")]
-    [DataRow(32, 4, 3, 3, DisplayName = "32 to 4, as heads")]
-    public void Convolution_ChannelsFillNoBlock_OutputAndGradientsAreRight(int from, int to, int height, int width)
+    public void Works_LoadedBeforeAnythingConvolved_IsSo()
+    {
+        OneDnnFix.Check();
+        Assert.IsTrue(OneDnnFix.Works);
+    }
+
+    [TestMethod]
+    [DataRow(28, 28, 3, 1, 1, DisplayName = "28 to 28, over frames")]
+    [DataRow(12, 20, 3, 3, 1, DisplayName = "12 to 20")]
+    [DataRow(32, 4, 3, 3, 1, DisplayName = "32 to 4, as heads")]
+    [DataRow(48, 16, 3, 3, 2, DisplayName = "48 to 16, halving an odd height")]
+    public void Convolution_WhereOneDnnMayBeMisled_OutputAndGradientsAreRight(int from, int to, int height, int width, int stride)
     {
         using var scope = NewDisposeScope();
         manual_seed(1);
-        var (x, weight, gradient) = (randn([4, from, 8, 16]), randn([to, from, height, width]), randn([4, to, 8, 16]));
+        var (x, weight, gradient) = (randn([4, from, 9, 16]), randn([to, from, height, width]), randn([4, to, (9 + stride - 1) / stride, 16 / stride]));
         Tensor[] Results(ScalarType type)
         {
             var (input, kernel) = (x.to(type).detach().requires_grad_(true), weight.to(type).detach().requires_grad_(true));
-            var output = nn.functional.conv2d(input, kernel, padding: [height / 2, width / 2]);
+            var output = nn.functional.conv2d(input, kernel, padding: [height / 2, width / 2], strides: [stride, stride]);
             output.backward([gradient.to(type)]);
             return [output, input.grad!, kernel.grad!];
         }

@@ -58,7 +58,7 @@ public sealed class LoraTrainingTests
     }
 
     [TestMethod]
-    public void Run_Lora_StartsFromTheModelBitForBit()
+    public void Run_Lora_StartsFromTheModel()
     {
         double First(LoraSettings? lora)
         {
@@ -66,7 +66,9 @@ public sealed class LoraTrainingTests
             using var data = Tiny.Clips(model);
             return TrainingLoop.Run(model, data, FourSteps with { Steps = 1, LearningRate = 1e-30, Lora = lora }).Losses[0].Loss;
         }
-        Assert.AreEqual(First(null), First(new LoraSettings(TrainedPart.TemporalLora, 2, 2)));
+        // But for rounding: libtorch folds a product of batches otherwise where its weight takes no gradient.
+        double expected = First(null);
+        Assert.AreEqual(expected, First(new LoraSettings(TrainedPart.TemporalLora, 2, 2)), 1e-6 * expected);
     }
 
     [TestMethod]

@@ -108,6 +108,7 @@ public sealed class MemoryEstimateTests
     [DataRow("layer-parallel")]
     [DataRow("stream-parallel")]
     [DataRow("stream-parallel-default")]
+    [DataRow("stream-parallel-adafactor")]
     [DataRow("stream-parallel-default-without-recomputation")]
     [DataRow("stream-parallel-default-without-narrow-stream")]
     public void Peak_OfTheSmallArm_IsWithinATenthOfTheMeasured(string arm)

@@ -184,7 +184,7 @@ public sealed partial class TextToVideoTrainer : IEstimator<TextToVideoTransform
 
     private MemoryEstimate Estimate(ModelArchitecture model, TrainingFootprint unet)
     {
-        var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null, unet.ReturnsUnused);
+        var (ofKept, ofRecomputed) = MemoryEstimate.Takes(onCpu: ((IHostEnvironmentInternal)_host).GpuDeviceId is null, unet.ReturnsUnused, unet.UpdatesInBackward);
         long earlier = _options.GradientAccumulationSteps > 1 || !ProcessGroup.IsStartedAlone ? unet.Trained : 0;
         return new MemoryEstimate(model.TextEncoder.ParameterCount() + model.Autoencoder.ParameterCount() + unet.Frozen, unet.Trained, unet.LargestTrained,
             unet.Activations, unet.Peak(earlier, ofKept, ofRecomputed), _options.EmaDecay > 0, _options.Optimizer, unet.Gradients, unet.Narrow);

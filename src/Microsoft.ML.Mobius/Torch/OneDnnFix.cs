@@ -40,9 +40,9 @@ internal static unsafe partial class OneDnnFix
             return;
         Notice = "Convolutions use no instructions newer than SSE4.1, and are slower: this AMD processor does not tell of its caches, as in some virtual machines, and oneDNN's are wrong otherwise.";
         Environment.SetEnvironmentVariable(Setting, Instructions);
-        if (OperatingSystem.IsWindows())
+        if (!OperatingSystem.IsLinux())
             return;
-        _ = SetNativeVariable(Setting, Instructions, overwrite: 1);      // elsewhere .NET's own copy of the environment is not the one that native code reads
+        _ = SetNativeVariable(Setting, Instructions, overwrite: 1);      // on Linux .NET's own copy of the environment is not the one that native code reads
         SilenceNnpack();
     }
 
@@ -80,6 +80,6 @@ internal static unsafe partial class OneDnnFix
 
     private static Func<int, int, (int Eax, int Ebx, int Ecx, int Edx)>? CpuId => X86Base.IsSupported ? X86Base.CpuId : null;
 
-    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc.so.6", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int SetNativeVariable(string name, string value, int overwrite);
 }

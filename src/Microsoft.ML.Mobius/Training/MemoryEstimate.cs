@@ -16,7 +16,7 @@ public sealed class MemoryEstimate
 
     /// <summary>
     /// The same for what is recomputed part by part: each part is computed a first time unrecorded, whose temporaries are not counted, and its blocks do not fit the holes
-    /// that the part before left. Measured at two sizes of model, and with one clip and with four.
+    /// that the part before left between gradients; where these are forgotten at once, it is 1. Measured at two sizes of model, and with one clip and with four.
     /// </summary>
     private const double OfRecomputedOnCpu = 2;
 
@@ -49,7 +49,8 @@ public sealed class MemoryEstimate
     }
 
     /// <summary>What a value takes that a step keeps for its way back, and one of a part that is recomputed.</summary>
-    internal static (double OfKept, double OfRecomputed) Takes(bool onCpu, bool returnsUnused) => onCpu ? (returnsUnused ? OfKeptWhereReturnedOnCpu : OfKeptOnCpu, OfRecomputedOnCpu) : (1, 1);
+    internal static (double OfKept, double OfRecomputed) Takes(bool onCpu, bool returnsUnused, bool forgetsGradients)
+        => onCpu ? (returnsUnused ? OfKeptWhereReturnedOnCpu : OfKeptOnCpu, forgetsGradients ? 1 : OfRecomputedOnCpu) : (1, 1);
 
     /// <summary>The most at once.</summary>
     public long PeakBytes { get; }

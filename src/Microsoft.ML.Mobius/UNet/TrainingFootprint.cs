@@ -130,9 +130,7 @@ internal sealed class TrainingFootprint
     /// <summary>The most values of a step beside weights and moments: somewhere on the way back, where the gradients of later layers are there.</summary>
     /// <param name="gradientsBefore">Gradients that are there from the start, of earlier batches.</param>
     /// <param name="ofKept">What a value that stays for the way back takes, 1 and what the allocator holds unused for it. Gradients, which stay till the end, take 1.</param>
-    /// <param name="ofRecomputed">
-    /// The same for a value of the part that is computed once more, between gradients that stay; where they are forgotten at once, the next part fits where this one was.
-    /// </param>
+    /// <param name="ofRecomputed">The same for a value of the part that is computed once more.</param>
     public long Peak(long gradientsBefore = 0, double ofKept = 1, double ofRecomputed = 1)
     {
         long gradients = gradientsBefore;
@@ -143,7 +141,7 @@ internal sealed class TrainingFootprint
             foreach (var part in Parts().Reverse())
             {
                 bool keeps = Keeps(part);
-                double own = keeps ? ofKept * AtOnce(part) : (UpdatesInBackward ? 1 : ofRecomputed) * (part.Saved + part.Held + part.Passing);
+                double own = keeps ? ofKept * AtOnce(part) : ofRecomputed * (part.Saved + part.Held + part.Passing);
                 peak = Math.Max(peak, ofKept * left + own + gradients + (UpdatesInBackward ? part.Trained : 0));
                 left -= keeps && part.Depth < int.MaxValue && part.Trained > 0 ? Left(part) : 0;     // single results let go leave holes too small for what is recomputed
                 gradients += UpdatesInBackward ? 0 : part.Trained;
